@@ -1,0 +1,1 @@
+"""Portside: from a trained model to a verified, tuned, versioned service."""

@@ -1,0 +1,1 @@
+"""Composition root: settings, tables, wiring, command line."""

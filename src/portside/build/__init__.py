@@ -1,0 +1,1 @@
+"""The offline line: convert, optimize, verify, tune, publish."""

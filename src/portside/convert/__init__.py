@@ -1,0 +1,1 @@
+"""Framework checkpoint to portable graph."""

@@ -1,0 +1,1 @@
+"""Loads an artifact and runs it on arrays; one file an engine."""

@@ -1,0 +1,1 @@
+"""Counts, times and progress behind ports."""

@@ -1,0 +1,1 @@
+"""Portable graph to a smaller or faster graph, one pass a file."""

@@ -1,0 +1,1 @@
+"""Raw bytes to tensors and tensors to answers, from a declaration."""

@@ -1,0 +1,1 @@
+"""Bytes to requests, responses to bytes, errors to statuses. No sockets."""

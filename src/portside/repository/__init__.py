@@ -1,0 +1,1 @@
+"""Immutable versions, published atomically."""

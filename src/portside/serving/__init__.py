@@ -1,0 +1,1 @@
+"""Keeps servables in their aspired state and answers inference on them."""

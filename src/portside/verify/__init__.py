@@ -1,0 +1,1 @@
+"""Measures a candidate against its reference and returns evidence with a verdict."""
