@@ -19,6 +19,7 @@ class InferRequest(msgspec.Struct):
         outputs: names of the wanted outputs, in order; ``None`` for all.
         id: the caller's identifier, echoed.
         timeout_s: how long the caller waits, seconds; ``None`` for the server's default.
+        protocol: which front end it came through, for the metrics ("tfs-rest", "oip-rest", "predict").
     """
 
     model: ModelRef
@@ -26,6 +27,7 @@ class InferRequest(msgspec.Struct):
     outputs: Sequence[str] | None = None
     id: str = ""
     timeout_s: float | None = None
+    protocol: str = ""
 
 
 class InferResponse(msgspec.Struct):
@@ -52,12 +54,14 @@ class PredictRequest(msgspec.Struct):
         items: one encoded picture each.
         top_k: how many classes; ``None`` for the declared number.
         timeout_s: how long the caller waits, seconds; ``None`` for the server's default.
+        protocol: which front end it came through, for the metrics.
     """
 
     model: ModelRef
     items: Sequence[bytes]
     top_k: int | None = None
     timeout_s: float | None = None
+    protocol: str = "predict"
 
 
 class ClassScore(msgspec.Struct, frozen=True):
