@@ -1,0 +1,174 @@
+"""ONNX graphs and OpenVINO IR on OpenVINO's CPU plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portside.engine.base import Session
+from portside.engine.foreign import refused_inputs
+from portside.engine.host import isa_flags
+from portside.engine.recognise import cannot_load, check_kind
+from portside.errors import EngineFailed, Unsupported
+from portside.model.artifact import Format
+from portside.model.config import EngineConfig, EngineName, Precision
+from portside.model.signature import Signature
+from portside.model.tensors import Array, Dim, DType, TensorSpec
+
+_RUNTIME = "OpenVINO"
+_BF16_ISA = frozenset({"avx512_bf16", "amx_bf16"})
+_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
+_DTYPES = {
+    "boolean": DType.BOOL, "u8": DType.UINT8, "u16": DType.UINT16, "u32": DType.UINT32, "u64": DType.UINT64,
+    "i8": DType.INT8, "i16": DType.INT16, "i32": DType.INT32, "i64": DType.INT64,
+    "f16": DType.FLOAT16, "f32": DType.FLOAT32, "f64": DType.FLOAT64,
+}  # fmt: skip
+
+
+class OpenVinoEngine:
+    """OpenVINO, float32 or the processor's bfloat16.
+
+    Instances are streams of one compiled model, so the weights are held once.
+
+    Args:
+        isa: the processor's flags; ``None`` asks the system.
+    """
+
+    def __init__(self, isa: Iterable[str] | None = None) -> None:
+        self._isa = frozenset(isa_flags() if isa is None else isa)
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is."""
+        return EngineName.OPENVINO
+
+    @property
+    def formats(self) -> frozenset[Format]:
+        """ONNX and OpenVINO IR."""
+        return frozenset({Format.ONNX, Format.OPENVINO})
+
+    def version(self) -> str:
+        """Version of the library. Raises EngineFailed if it is not installed."""
+        return str(_library().__version__).split("-", 1)[0]
+
+    def precisions(self) -> frozenset[Precision]:
+        """float32, and bfloat16 where the processor multiplies it natively."""
+        native = bool(self._isa & _BF16_ISA)
+        return frozenset({Precision.FP32, Precision.BF16} if native else {Precision.FP32})
+
+    def load(self, entry: Path, config: EngineConfig) -> Sequence[Session]:
+        """See :meth:`portside.engine.base.Engine.load`."""
+        if config.precision not in self.precisions():
+            raise Unsupported(f"this processor has no {config.precision.value} arithmetic: choose fp32")
+        check_kind(_RUNTIME, entry)
+        library = _library()
+        try:
+            model = library.Core().read_model(str(entry))
+        except Exception as e:  # the library raises many kinds; all become answers
+            raise cannot_load(f"{_RUNTIME} {self.version()}", entry, e) from e
+        signature = _signature(model)
+        try:
+            compiled = library.Core().compile_model(model, "CPU", _properties(config))
+            requests = [compiled.create_infer_request() for _ in range(config.instances)]
+        except Exception as e:  # the library raises many kinds; all become answers
+            raise cannot_load(f"{_RUNTIME} {self.version()}", entry, e) from e
+        return [OpenVinoSession(library.Tensor, request, signature) for request in requests]
+
+
+class OpenVinoSession:
+    """One stream of a compiled model."""
+
+    def __init__(self, tensor: Any, request: Any, signature: Signature) -> None:  # noqa: ANN401 -- untyped library
+        self._tensor = tensor
+        self._request = request
+        self._signature = signature
+        self._inputs = tuple(s.name for s in signature.inputs)
+        self._outputs = tuple(s.name for s in signature.outputs)
+        self._buffers: dict[str, Array] = {}
+        self._dtypes = {s.name: s.dtype.numpy for s in signature.inputs}
+
+    @property
+    def input_names(self) -> Sequence[str]:
+        """Graph inputs, in the graph's order."""
+        return self._inputs
+
+    @property
+    def output_names(self) -> Sequence[str]:
+        """Graph outputs, in the graph's order."""
+        return self._outputs
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See :meth:`portside.engine.base.Session.run`."""
+        try:
+            self._give(inputs)
+            # Copies: the library's own buffers are overwritten by the next run.
+            results = self._request.infer().to_tuple()
+        except Exception as e:  # the library raises many kinds; all become answers
+            self._buffers.clear()
+            raise refused_inputs(_RUNTIME, self._signature, inputs, e) from e
+        return dict(zip(self._outputs, results, strict=True))
+
+    def _give(self, inputs: Mapping[str, Array]) -> None:
+        if len(inputs) != len(self._inputs):
+            raise ValueError("wrong number of inputs")
+        for index, name in enumerate(self._inputs):
+            array = inputs[name]
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape != array.shape:
+                if array.dtype != self._dtypes[name]:
+                    raise ValueError("wrong dtype")
+                buffer = np.empty(array.shape, array.dtype)
+                self._request.set_input_tensor(index, self._tensor(buffer, shared_memory=True))
+                self._buffers[name] = buffer
+            np.copyto(buffer, array, casting="no")
+
+
+def _library() -> Any:  # noqa: ANN401 -- the library has no types
+    try:
+        import openvino
+    except ImportError as e:
+        raise EngineFailed(f"{_RUNTIME} is not installed: pip install openvino", detail=str(e)) from e
+    return openvino
+
+
+def _properties(config: EngineConfig) -> dict[str, str | int | bool]:
+    return {
+        # Said even for float32: left out, the library chooses bfloat16 on processors that have it.
+        "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
+        "NUM_STREAMS": config.instances,
+        "INFERENCE_NUM_THREADS": config.instances * config.threads,
+        # Pinned streams of two models, or of two processes, all land on the same first cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _signature(model: Any) -> Signature:  # noqa: ANN401 -- the library has no types
+    return Signature(
+        tuple(_spec(port, "input") for port in model.inputs),
+        tuple(_spec(port, "output") for port in model.outputs),
+    )
+
+
+def _spec(port: Any, kind: str) -> TensorSpec:  # noqa: ANN401 -- the library has no types
+    name = _name(port)
+    dtype = _DTYPES.get(port.get_element_type().get_type_name())
+    if dtype is None:
+        raise Unsupported(
+            f"the graph's {kind} '{name}' is {port.get_element_type().get_type_name()}, which {_RUNTIME} cannot "
+            "exchange with us: choose ONNX Runtime"
+        )
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        raise Unsupported(f"the graph's {kind} '{name}' has an open rank: only fixed ranks can be served")
+    dims: list[Dim] = [d.get_length() if d.is_static else f"{name}.{axis}" for axis, d in enumerate(shape)]
+    return TensorSpec(name, dtype, tuple(dims))
+
+
+def _name(port: Any) -> str:  # noqa: ANN401 -- the library has no types
+    """A tensor that is input and output has both names; the node's own name tells which one is meant."""
+    names = port.get_names()
+    own = str(port.get_node().get_friendly_name()).removesuffix("/sink_port_0")
+    return own if own in names or not names else str(min(names))
