@@ -1,0 +1,5 @@
+"""``python -m portside``."""
+
+from portside.app.cli import main
+
+main()

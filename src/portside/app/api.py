@@ -1,0 +1,179 @@
+"""The Python API: ``portside.build``, ``portside.load``, ``portside.serve``.
+
+Example::
+
+    import portside
+
+    version = portside.build("net.onnx", name="net", samples="rows.npz")
+    net = portside.load("net")
+    answer = net(x=rows)
+    with portside.serve(port=0) as server:
+        print(server.url)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portside.app.cli_models import resolve
+from portside.app.console import TerminalProgress, stderr_console
+from portside.app.line import run_build
+from portside.app.plugins import engines
+from portside.app.settings import DEFAULT_HOST, DEFAULT_REPOSITORY
+from portside.build.recipe import Recipe
+from portside.engine.base import Session
+from portside.errors import InvalidRequest, InvalidTensor
+from portside.model.inference import Prediction
+from portside.model.manifest import Manifest
+from portside.model.processing import Processing
+from portside.model.ref import ModelRef
+from portside.model.source import Source
+from portside.model.tensors import Array
+from portside.observe.null import NullProgress
+from portside.processing.classify import classify
+from portside.processing.image import tensor
+from portside.repository.local import LocalRepository
+from portside.server.run import ServerHandle
+from portside.serving.fit import load_sessions
+
+Picture = bytes | str | Path
+"""Encoded picture bytes, or the path of a picture file."""
+
+
+def build(
+    source: str | Source,
+    name: str,
+    *,
+    samples: str | Path | None = None,
+    processing: Processing | None = None,
+    repository: str | Path = DEFAULT_REPOSITORY,
+    show_progress: bool = False,
+    **recipe: Any,  # noqa: ANN401 -- further fields of Recipe
+) -> Manifest:
+    """Converts, verifies, tunes and publishes a model.
+
+    Args:
+        source: a file, a folder, ``package.module:callable``, or a full :class:`Source`.
+        name: the model is published under this name.
+        samples: a folder of pictures, an ``.npz`` by input name, or a ``.npy``.
+        processing: what happens before and after the graph.
+        repository: folder that holds the published versions.
+        show_progress: draw progress bars on standard error.
+        recipe: further fields of :class:`portside.build.recipe.Recipe` (``goal``, ``force``, ``fuse``, ``seed`` …).
+
+    Returns:
+        the manifest of the new version.
+
+    Raises:
+        PortsideError: of the class that says what went wrong; see :mod:`portside.errors`.
+    """
+    wanted = Recipe(
+        name=name,
+        source=Source(source) if isinstance(source, str) else source,
+        samples=None if samples is None else str(samples),
+        processing=processing or Processing(),
+        **recipe,
+    )
+    with TerminalProgress(stderr_console()) if show_progress else nullcontext(NullProgress()) as shown:
+        return run_build(wanted, Path(repository), shown).manifest
+
+
+class Model:
+    """A published version, loaded into this process. Not safe for several threads at once; load one each."""
+
+    def __init__(self, manifest: Manifest, session: Session) -> None:
+        self.manifest = manifest
+        self._session = session
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(str(s) for s in self.manifest.signature.inputs)
+        return f"<Model {self.manifest.name}:{self.manifest.version} ({inputs}) on {self.manifest.config}>"
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Tensors in, tensors out, checked against the signature.
+
+        Raises:
+            InvalidTensor: wrong names, dtypes or shapes.
+            EngineFailed: the engine broke.
+        """
+        self.manifest.signature.check(inputs)
+        return self._session.run(inputs)
+
+    def __call__(self, **inputs: Any) -> dict[str, Array]:  # noqa: ANN401 -- anything numpy makes an array of
+        """Like :meth:`run`; anything numpy can turn into an array of the declared type is taken."""
+        arrays = {}
+        for name, value in inputs.items():
+            spec = self.manifest.signature.input(name)
+            try:
+                arrays[name] = np.asarray(value, spec.dtype.numpy)
+            except (TypeError, ValueError) as e:
+                raise InvalidTensor(f"input '{name}' cannot be made {spec}: {e}") from e
+        return self.run(arrays)
+
+    def predict(self, pictures: Picture | Sequence[Picture], top_k: int | None = None) -> list[Prediction]:
+        """Pictures in, answers out, through the declared processing; one answer a picture, in order.
+
+        Raises:
+            InvalidRequest: the version does not declare image processing, or a file cannot be read.
+            InvalidImage: not a usable picture.
+        """
+        declared = self.manifest.processing
+        if declared.image is None:
+            raise InvalidRequest(f"{self.manifest.name} does not declare image processing: call it with its tensors")
+        many = [pictures] if isinstance(pictures, bytes | str | Path) else list(pictures)
+        batch = tensor([_bytes_of(p) for p in many], declared.image)
+        if self.manifest.signature.batch_dim is None:
+            parts = [self._session.run({declared.image.input: row[None]}) for row in batch]
+            outputs = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        else:
+            outputs = self._session.run({declared.image.input: batch})
+        if declared.classification is None:
+            return [Prediction(outputs={n: a[i] for n, a in outputs.items()}) for i in range(len(many))]
+        return [Prediction(classes=c) for c in classify(outputs, declared.classification, top_k)]
+
+
+def load(model: str, repository: str | Path = DEFAULT_REPOSITORY) -> Model:
+    """Loads ``name``, ``name:version`` or ``name:alias`` for in-process inference, without a server.
+
+    Raises:
+        ModelNotFound, VersionNotFound, AliasNotFound: nothing is published there.
+        EngineFailed: it cannot be loaded.
+    """
+    store = LocalRepository(Path(repository))
+    name, version = resolve(store, ModelRef.parse(model))
+    manifest = store.manifest(name, version)
+    return Model(manifest, load_sessions(manifest, store.folder(name, version), engines(), instances=1)[0])
+
+
+def serve(
+    repository: str | Path = DEFAULT_REPOSITORY,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = 0,
+    only: Sequence[str] = (),
+) -> ServerHandle:
+    """Serves a repository from a background thread until the handle is stopped (it is a context manager).
+
+    Args:
+        repository: folder that holds the published versions; new ones are picked up while it serves.
+        host: address to listen on.
+        port: 0 takes any free one; the handle's ``url`` says which.
+        only: names of the models to serve; all if empty.
+    """
+    from portside.app.wiring import start_server
+
+    return start_server(Path(repository), host, port, only=tuple(only))
+
+
+def _bytes_of(picture: Picture) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    try:
+        return Path(picture).read_bytes()
+    except OSError as e:
+        raise InvalidRequest(f"{Path(picture).name} cannot be read: {e.strerror}") from e

@@ -1,0 +1,11 @@
+"""Entry point of a step's process: ``python -m portside.app.step FOLDER``. Started by builds, not by people."""
+
+from __future__ import annotations
+
+import sys
+
+from portside.app.plugins import toolbox
+from portside.build.child import run_step
+
+if __name__ == "__main__":
+    sys.exit(run_step(sys.argv[1:], toolbox()))
