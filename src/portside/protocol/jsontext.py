@@ -1,0 +1,131 @@
+"""Bounded reading of JSON documents, and writing of them.
+
+Reading takes what orjson takes, and beyond strict JSON the bare tokens ``NaN``, ``Infinity`` and ``-Infinity``, which
+TensorFlow Serving and its clients use. Of a repeated key the last one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import orjson
+
+from portside.errors import InvalidRequest
+from portside.protocol.base import Limits
+
+_TOKENS = re.compile(rb"NaN|Infinity")
+_ESCAPED_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_SHOWN = 200
+
+_TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+
+
+def loads(body: bytes | memoryview, limits: Limits) -> object:
+    """Reads one document.
+
+    Args:
+        body: UTF-8 text.
+        limits: ``json_depth`` is the deepest nesting that is read.
+
+    Returns:
+        ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``; all text is valid Unicode.
+
+    Raises:
+        InvalidRequest: empty, not JSON (with the offset), not UTF-8, or nested too deep.
+    """
+    text = body if isinstance(body, bytes) else bytes(body)
+    if text.count(b"[") + text.count(b"{") > limits.json_depth:
+        _check_depth(text, limits.json_depth)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as e:
+        if _TOKENS.search(text) is None:
+            raise _parse_error(text, e.msg, e.pos) from None
+        return _loads_tolerant(text)
+
+
+def read_object(body: bytes | memoryview, limits: Limits) -> dict[str, object]:
+    """Like :func:`loads`, for a document that must be an object. Raises InvalidRequest."""
+    document = loads(body, limits)
+    if type(document) is not dict:
+        raise InvalidRequest(f"{describe(document)} is not of expected type: object; send one JSON object")
+    return document
+
+
+def dumps(value: object) -> bytes:
+    """Writes a document of plain values and :class:`orjson.Fragment`; text that is not valid Unicode is escaped."""
+    return orjson.dumps(value, default=str)
+
+
+def number(value: float) -> object:
+    """A Python float as something :func:`dumps` writes: non-finite values become bare tokens."""
+    if value - value == 0:
+        return value
+    return orjson.Fragment(json.dumps(value))
+
+
+def printable(text: str) -> str:
+    """Text that can always be written as UTF-8: lone surrogates are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def type_name(value: object) -> str:
+    """JSON's name for the type of a value, as TensorFlow Serving spells it."""
+    if isinstance(value, bool):
+        return "True" if value else "False"
+    return _TYPES.get(type(value), "Object")
+
+
+def describe(value: object) -> str:
+    """``JSON Value: <shortened text> Type: <type>``, in bounded length whatever the value."""
+    return f"JSON Value: {shorten(value)} Type: {type_name(value)}"
+
+
+def shorten(value: object) -> str:
+    """A value as JSON text of at most about 200 characters."""
+    text = ""
+    if isinstance(value, str):
+        value = value[: _SHOWN + 1]
+    for chunk in json.JSONEncoder().iterencode(value):
+        text += chunk[: _SHOWN + 1]
+        if len(text) > _SHOWN:
+            return text[:_SHOWN] + "…"
+    return text
+
+
+def _parse_error(text: bytes, reason: str, offset: int) -> InvalidRequest:
+    if not text.strip():
+        return InvalidRequest("JSON Parse error: The document is empty")
+    return InvalidRequest(f"JSON Parse error: {reason.partition(': line ')[0]} at offset: {offset}")
+
+
+def _loads_tolerant(text: bytes) -> object:
+    try:
+        value = json.loads(text.decode("utf-8"))
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as e:
+        raise _parse_error(text, e.msg, e.pos) from None
+    except (ValueError, RecursionError) as e:
+        # Not UTF-8, a lone surrogate, an integer of thousands of digits.
+        raise InvalidRequest(
+            f"JSON Parse error: {type(e).__name__}, the document holds text or a number nobody can use at offset: 0"
+        ) from None
+    return value
+
+
+def _check_depth(text: bytes, bound: int) -> None:
+    """Raises InvalidRequest when brackets outside of strings nest deeper than ``bound``; linear in the text."""
+    if b"\\" in text:
+        text = _ESCAPED_STRING.sub(b"", text)
+    brackets = np.frombuffer(_STRING.sub(b"", text.translate(None, _NOT_STRUCTURE)), np.uint8)
+    opening = (brackets == ord("[")) | (brackets == ord("{"))
+    depth = int(np.cumsum(np.where(opening, 1, -1)).max(initial=0))
+    if depth > bound:
+        raise InvalidRequest(
+            f"JSON Parse error: {depth} levels of nesting, at most {bound} are read; send flatter data"
+        )
