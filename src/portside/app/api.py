@@ -13,6 +13,7 @@ Example::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,10 +36,9 @@ from portside.model.ref import ModelRef
 from portside.model.source import Source
 from portside.model.tensors import Array
 from portside.observe.null import NullProgress
-from portside.processing.classify import classify
-from portside.processing.image import tensor
 from portside.repository.local import LocalRepository
 from portside.server.run import ServerHandle
+from portside.serving.execution import Execution
 from portside.serving.fit import load_sessions
 
 Picture = bytes | str | Path
@@ -89,6 +89,7 @@ class Model:
     def __init__(self, manifest: Manifest, session: Session) -> None:
         self.manifest = manifest
         self._session = session
+        self._execution = Execution(manifest.signature, manifest.processing)
 
     def __repr__(self) -> str:
         inputs = ", ".join(str(s) for s in self.manifest.signature.inputs)
@@ -101,8 +102,7 @@ class Model:
             InvalidTensor: wrong names, dtypes or shapes.
             EngineFailed: the engine broke.
         """
-        self.manifest.signature.check(inputs)
-        return self._session.run(inputs)
+        return self._execution.run(self._session, inputs, self.manifest.signature.check(inputs))
 
     def __call__(self, **inputs: Any) -> dict[str, Array]:  # noqa: ANN401 -- anything numpy makes an array of
         """Like :meth:`run`; anything numpy can turn into an array of the declared type is taken."""
@@ -122,19 +122,8 @@ class Model:
             InvalidRequest: the version does not declare image processing, or a file cannot be read.
             InvalidImage: not a usable picture.
         """
-        declared = self.manifest.processing
-        if declared.image is None:
-            raise InvalidRequest(f"{self.manifest.name} does not declare image processing: call it with its tensors")
         many = [pictures] if isinstance(pictures, bytes | str | Path) else list(pictures)
-        batch = tensor([_bytes_of(p) for p in many], declared.image)
-        if self.manifest.signature.batch_dim is None:
-            parts = [self._session.run({declared.image.input: row[None]}) for row in batch]
-            outputs = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-        else:
-            outputs = self._session.run({declared.image.input: batch})
-        if declared.classification is None:
-            return [Prediction(outputs={n: a[i] for n, a in outputs.items()}) for i in range(len(many))]
-        return [Prediction(classes=c) for c in classify(outputs, declared.classification, top_k)]
+        return self._execution.predict(self._session, [_bytes_of(p) for p in many], top_k, math.inf)
 
 
 def load(model: str, repository: str | Path = DEFAULT_REPOSITORY) -> Model:

@@ -30,7 +30,7 @@ from portside.model.evidence import Verdict
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TUNING = (
-    click.option("--samples", metavar="PATH", help="Real data: a folder of pictures, an .npz by input name, or a .npy."),
+    click.option("--samples", metavar="PATH", help="Real data: a folder of pictures, an .npz by input name, a .npy."),
     click.option("--sample-limit", type=click.IntRange(1), default=64, show_default=True, help="Most rows of it used."),
     click.option("--goal", type=click.Choice([g.value for g in Goal]), default="latency", show_default=True,
                  help="What the tuner optimises for."),
@@ -84,7 +84,9 @@ def build(source: str, name: str, repository: Path, *, force: bool, as_json: boo
 
 @click.command()
 @source_options
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write."
+)
 @json_option
 def convert(source: str, output: Path, *, as_json: bool, **given: Any) -> None:
     """Only convert SOURCE to ONNX, into a folder; nothing is verified or published."""

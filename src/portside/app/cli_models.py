@@ -209,7 +209,9 @@ def _mark(verdict: str, *, forced: bool) -> str:
 
 
 def _print_manifest(m: Manifest, state: ModelState) -> None:
-    names = (["current"] if state.current == m.version else []) + [a for a, v in state.aliases.items() if v == m.version]
+    names = (["current"] if state.current == m.version else []) + [
+        a for a, v in state.aliases.items() if v == m.version
+    ]
     facts = [
         ("version", f"{m.version}" + (f" ({escape(', '.join(names))})" if names else "")),
         ("created", m.created),
@@ -229,7 +231,7 @@ def _print_manifest(m: Manifest, state: ModelState) -> None:
         print_table(tuner_table(m.measurements))
 
 
-def parity_table(evidence: Evidence) -> Any:  # noqa: ANN401 -- a rich table
+def parity_table(evidence: Evidence) -> Any:
     """The parity rows for a person."""
     columns = ("output", "inputs", "rows", "max |Δ|", "limit", "mean |Δ|", "cosine", "top-1", "top-5", "")
     cells = [
@@ -242,14 +244,26 @@ def parity_table(evidence: Evidence) -> Any:  # noqa: ANN401 -- a rich table
     return table("Parity with the original framework", columns, cells, right=frozenset(range(2, 9)))
 
 
-def tuner_table(rows: tuple[Measurement, ...]) -> Any:  # noqa: ANN401 -- a rich table
+def tuner_table(rows: tuple[Measurement, ...]) -> Any:
     """The tuner's measurements for a person."""
-    columns = ("", "precision", "instances x threads", "latency ms", "p95 ms", "rows/s", "speed-up", "top-1", "gate", "")
+    columns = (
+        "",
+        "precision",
+        "instances x threads",
+        "latency ms",
+        "p95 ms",
+        "rows/s",
+        "speed-up",
+        "top-1",
+        "gate",
+        "",
+    )
     cells = [
         (
             escape(r.label), r.precision, f"{r.instances} x {r.threads}", f"{r.latency_ms:.2f}", f"{r.p95_ms:.2f}",
             f"{r.throughput_rps:.0f}", f"{r.speedup:.1f}x", _percent(r.top1),
-            MARKS.get(r.verdict, r.verdict.value) if r.verdict else "", "[bold green]chosen[/bold green]" if r.chosen else escape(r.reason),
+            MARKS.get(r.verdict, r.verdict.value) if r.verdict else "",
+            "[bold green]chosen[/bold green]" if r.chosen else escape(r.reason),
         )
         for r in rows
     ]  # fmt: skip

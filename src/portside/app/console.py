@@ -77,7 +77,9 @@ def progress(*, json: bool) -> AbstractContextManager[ProgressPort]:
     return nullcontext(NullProgress()) if json else TerminalProgress(stderr_console())
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> Table:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()
+) -> Table:
     """A table for a person.
 
     Args:
@@ -120,7 +122,7 @@ def print_error(error: PortsideError, *, json: bool) -> None:
 
 
 def megabytes(size_bytes: int) -> str:
-    """``18.7 MB``, ``243 B`` …"""
+    """A size for a person: ``18.7 MB``, ``243 B``."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":

@@ -1,4 +1,4 @@
-"""Names and defaults of the settings that several commands share. The environment is read here, and by click's ``envvar``."""
+"""Names and defaults of the settings that several commands share; click reads the environment by these names."""
 
 from __future__ import annotations
 
