@@ -129,7 +129,8 @@ class InstancePool:
 
     def __init__(self, sessions: Sequence[Session], *, capacity: int = 1024, name: str = "model") -> None:
         self._instances = [_Instance(s) for s in sessions]
-        self._bound = capacity + len(self._instances)
+        self._size = len(self._instances)
+        self._bound = capacity + self._size
         self._name = name
         self._queue: SimpleQueue[_Piece[Any] | None] = SimpleQueue()
         self._inside = 0
@@ -143,7 +144,7 @@ class InstancePool:
     @property
     def size(self) -> int:
         """Number of instances."""
-        return len(self._instances)
+        return self._size
 
     def start(self) -> None:
         """Starts the workers. The threads are daemons: an engine that hangs does not keep the process alive."""
@@ -170,7 +171,7 @@ class InstancePool:
         if loop is None or self._closed:
             raise Unavailable(_CLOSED)
         if self._inside >= self._bound:
-            waiting = self._inside - len(self._instances)
+            waiting = self._inside - self._size
             raise Overloaded(f"{waiting} requests are waiting for this model, which is the limit: try again later")
         future: asyncio.Future[Done[T]] = loop.create_future()
         piece = _Piece(work, deadline, future)
@@ -220,8 +221,10 @@ class InstancePool:
                 piece.error = Unavailable(_CLOSED)
                 self._finished.append(piece)
         self._flush()
-        for _ in self._instances:
+        for _ in range(self._running):
             self._queue.put(None)
+        # From here on only the workers hold the sessions, so that freeing one never blocks the event loop.
+        self._instances = []
 
     async def aclose(self, timeout_s: float) -> bool:
         """Closes, and waits for the workers to finish what they run, ``timeout_s`` seconds at most.

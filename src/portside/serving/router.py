@@ -11,6 +11,8 @@ from portside.model.ref import ModelRef
 from portside.serving.servable import Servable
 
 _SHOWN = 128
+_STARTING = "the server is starting and has not read its repository yet: try again in a moment"
+_CLOSING = "the server is shutting down: try another one, or again later"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ class Router:
 
     def __init__(self) -> None:
         self._routes: Mapping[str, Route] = {}
-        self._closed = False
+        self._absent: str | None = _STARTING
 
     @property
     def routes(self) -> Mapping[str, Route]:
@@ -46,10 +48,11 @@ class Router:
     def swap(self, routes: Mapping[str, Route]) -> None:
         """Replaces the whole table; requests that already hold a servable keep it."""
         self._routes = routes
+        self._absent = None
 
     def close(self) -> None:
         """From now on nothing resolves: the server is going away."""
-        self._closed = True
+        self._absent = _CLOSING
         self._routes = {}
 
     def resolve(self, ref: ModelRef) -> Servable:
@@ -73,9 +76,7 @@ class Router:
         return found
 
     def _unknown(self, ref: ModelRef) -> PortsideError:
-        if self._closed:
-            return Unavailable("the server is shutting down: try another one, or again later")
-        return unknown_model(ref.name)
+        return unknown_model(ref.name) if self._absent is None else Unavailable(self._absent)
 
 
 def unknown_model(name: str) -> ModelNotFound:

@@ -67,8 +67,10 @@ class Servable:
 
     async def idle(self) -> None:
         """Returns as soon as no request holds it."""
-        while self.in_flight:
+        if self._idle is None:
             self._idle = asyncio.Event()
+        while self.in_flight:
+            self._idle.clear()
             await self._idle.wait()
 
     def infer_work(self, request: InferRequest, deadline: float) -> tuple[Callable[[Session], Outputs], int]:
