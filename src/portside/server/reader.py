@@ -55,7 +55,7 @@ class RequestReader:
         self.messages = self.received = 0
         self.wants_continue = False
         self._options = options
-        self._strict = min(options.header_bytes, options.target_bytes) < SLICE_BYTES
+        self._strict = options.header_bytes < SLICE_BYTES
         self._parser = httptools.HttpRequestParser(self)
         self._refused: Refused | None = None
         self._url = b""
@@ -113,7 +113,7 @@ class RequestReader:
         """Everything about a head is decided before a byte of the body is read."""
         self._head = head = self._fields
         options = self._options
-        if self._strict or self._head_fed or len(head) > options.header_count:
+        if self._head_fed or self._strict or len(head) > options.header_count or len(self._url) > options.target_bytes:
             self._check_head()
         if b"host" not in head and self._parser.get_http_version() != "1.0":
             self._refuse(InvalidRequest("the request has no Host header, which HTTP/1.1 demands"), 400)
