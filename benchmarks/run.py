@@ -174,8 +174,8 @@ def image(seconds: float, rounds: int, connections: int) -> dict[str, object]:
     ours = f"http://127.0.0.1:{ours_port}/predict/lite0"
     usual = f"http://127.0.0.1:{usual_port}/"
     serve = [*PORTSIDE, "serve", "--repository", str(REPOSITORY), "--only", "lite0", "--port", str(ours_port)]
-    uvicorn = [PYTHON, "-m", "uvicorn", "--app-dir", str(HERE), "usual:app", "--workers", "2", "--port", str(usual_port),
-               "--log-level", "warning"]  # fmt: skip
+    uvicorn = [PYTHON, "-m", "uvicorn", "--app-dir", str(HERE), "usual:app", "--workers", "2",
+               "--port", str(usual_port), "--log-level", "warning"]  # fmt: skip
 
     def in_process() -> dict[str, float]:
         command = [PYTHON, str(HERE / "inprocess.py"), str(REPOSITORY), "lite0", str(photo), str(seconds)]

@@ -1,6 +1,6 @@
 """The usual way to serve a picture classifier, to compare with: Pillow and ONNX Runtime fp32.
 
-One ASGI function on uvicorn, no batching; run with two workers of one ONNX Runtime thread each, so that both cores work:
+One ASGI function on uvicorn, no batching; two workers of one ONNX Runtime thread each keep both cores busy:
 
     USUAL_MODEL=net.onnx uvicorn --app-dir benchmarks usual:app --workers 2 --port 9000
 

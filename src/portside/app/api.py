@@ -26,6 +26,7 @@ from portside.app.console import TerminalProgress, stderr_console
 from portside.app.line import run_build
 from portside.app.plugins import engines
 from portside.app.settings import DEFAULT_HOST, DEFAULT_REPOSITORY
+from portside.app.wiring import Wanted, start_server
 from portside.build.recipe import Recipe
 from portside.engine.base import Session
 from portside.errors import InvalidRequest, InvalidTensor
@@ -37,7 +38,7 @@ from portside.model.source import Source
 from portside.model.tensors import Array
 from portside.observe.null import NullProgress
 from portside.repository.local import LocalRepository
-from portside.server.run import ServerHandle
+from portside.server.background import ServerHandle
 from portside.serving.execution import Execution
 from portside.serving.fit import load_sessions
 
@@ -154,9 +155,7 @@ def serve(
         port: 0 takes any free one; the handle's ``url`` says which.
         only: names of the models to serve; all if empty.
     """
-    from portside.app.wiring import start_server
-
-    return start_server(Path(repository), host, port, only=tuple(only))
+    return start_server(Wanted(Path(repository), host, port, only=tuple(only)))
 
 
 def _bytes_of(picture: Picture) -> bytes:

@@ -22,10 +22,12 @@ from portside.app.options import (
     source_options,
 )
 from portside.app.settings import workspace_of
+from portside.app.wiring import Wanted, run_server
 from portside.build.build import BuildResult
 from portside.build.recipe import Recipe
 from portside.model.config import EngineName, Goal, Precision
 from portside.model.evidence import Verdict
+from portside.observe.logs import configure
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,13 +129,12 @@ def verify(source: str, *, as_json: bool, **given: Any) -> int:
 @listen_options
 def up(source: str, name: str | None, repository: Path, host: str, port: int, *, force: bool, **given: Any) -> None:
     """Build SOURCE and serve it: the whole way in one command. Takes all options of `build` and of `serve`."""
-    from portside.app.cli_serve import serve_until_stopped
-
     recipe = make_recipe(source, name or name_of(source), given, force=force)
     with progress(json=False) as shown:
         result = run_build(recipe, repository, shown, given["workspace"])
     report(result, as_json=False)
-    serve_until_stopped(repository, host, port, only=(recipe.name,))
+    configure()
+    run_server(Wanted(repository, host, port, only=(recipe.name,)))
 
 
 def make_recipe(source: str, name: str, given: dict[str, Any], *, force: bool) -> Recipe:

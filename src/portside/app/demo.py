@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,7 +20,7 @@ from portside.app.cli_build import report
 from portside.app.console import print_table, progress, table
 from portside.app.line import run_build
 from portside.app.plugins import converters
-from portside.app.wiring import start_server
+from portside.app.wiring import Wanted, start_server
 from portside.build.recipe import Recipe
 from portside.convert.detect import detect
 from portside.errors import MissingExtra
@@ -46,13 +49,14 @@ def run(repository: Path, host: str, port: int, *, once: bool) -> int:
     console.print()
     report(result, as_json=False)
     said = original_answers(recipe.source, result.manifest, photos)
-    with start_server(repository, host, port) as server:
+    with start_server(Wanted(repository, host, port)) as server:
         console.print(f"\n[bold]Serving[/bold]  {server.url}  (version {result.manifest.version} of {NAME})\n")
         agree = ask_all(server.url, photos, said, result.manifest)
         if once:
             return 0 if agree else 1
         console.print(f"Drop a picture on the page at [bold]{server.url}[/bold]. Ctrl-C ends.")
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return 0
 
 
@@ -128,7 +132,7 @@ def ask_all(url: str, photos: Path, said: dict[str, int], manifest: Manifest) ->
     return agree
 
 
-def ask(url: str, picture: bytes) -> tuple[list[dict[str, object]], float]:
+def ask(url: str, picture: bytes) -> tuple[list[dict[str, Any]], float]:
     """One picture over HTTP: the best classes, and the time from request to answer in milliseconds."""
     request = urllib.request.Request(url, picture, {"content-type": "application/octet-stream"})  # noqa: S310 -- http
     began = time.perf_counter()
