@@ -1,0 +1,49 @@
+"""Finds the converter for a source, or says what the source is and what would be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from portside.convert.base import Converter
+from portside.convert.kinds import Kind, look
+from portside.errors import SourceNotRecognised
+from portside.model.source import Source
+
+SUPPORTED: tuple[tuple[str, str], ...] = (
+    ("ONNX (.onnx)", "onnx"),
+    ("a PyTorch network as package.module:callable with --checkpoint, TorchScript (.pt), torch.export (.pt2)", "torch"),
+    ("Keras (.keras, .h5), TensorFlow SavedModel folders", "tensorflow"),
+)
+"""What is read, and the extra that reads it."""
+
+
+def detect(source: Source, converters: Sequence[Converter]) -> Converter:
+    """The first converter that recognises the source.
+
+    Args:
+        source: what the user named.
+        converters: asked in this order; none of them imports a framework for the answer.
+
+    Raises:
+        SourceNotRecognised: what was seen, what to do about it, what is supported, and which extras to install.
+    """
+    for converter in converters:
+        if converter.recognise(source) is not None:
+            return converter
+    seen = look(Path(source.location))
+    hint = seen.hint
+    if seen.kind is Kind.MISSING and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", source.location):
+        hint = "check the spelling; for Python code, put a colon before the callable: package.module:callable"
+    raise SourceNotRecognised(
+        f"{Path(source.location).name or source.location!r}: this is {seen.what}, which cannot be converted"
+        f"{f'; {hint}' if hint else ''}. {supported()}",
+        detail=source.location,
+    )
+
+
+def supported() -> str:
+    """A sentence about everything that is read, and how to install it."""
+    kinds = "; ".join(f"{what} [portside[{extra}]]" for what, extra in SUPPORTED)
+    return f"Supported are {kinds} (install what is in brackets: pip install 'portside[torch]')"

@@ -1,0 +1,97 @@
+"""Names of outputs, and what a network was observed to do: what every converter decides alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from portside.convert.shapes import Observed, example, other_extents, symbols, trials
+from portside.errors import ConversionFailed, InvalidSettings
+from portside.model.tensors import Array, TensorSpec
+
+Run = Callable[[Mapping[str, Array]], Sequence[Array]]
+"""The original network: inputs by name, outputs in order; raises whatever its framework raises."""
+
+
+def output_names(own: Sequence[str], given: Sequence[str], inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Names for the outputs: those the caller gave, the network's own, or ``output`` (``output_0``, … for several).
+
+    Args:
+        own: what the network calls them; an empty string where it has no name.
+        given: ``Source.output_names``.
+        inputs: an output with the name of an input gets ``_output`` behind it (a graph has one space of names).
+
+    Raises:
+        InvalidSettings: another number of names than outputs, or one of them twice or empty.
+    """
+    if given:
+        if len(given) != len(own) or len(set(given)) != len(given) or not all(given):
+            raise InvalidSettings(
+                f"{len(given)} output names were given ({', '.join(given)}), the network has {len(own)} outputs: "
+                "give each of them one name of its own"
+            )
+        if clash := set(given) & {s.name for s in inputs}:
+            raise InvalidSettings(f"output name {clash.pop()!r} is the name of an input: choose another")
+    wanted = given or [name or (f"output_{i}" if len(own) > 1 else "output") for i, name in enumerate(own)]
+    taken = {s.name for s in inputs}
+    names: list[str] = []
+    for name in wanted:
+        unique = f"{name}_output" if name in taken else name
+        while unique in taken:
+            unique += "_"
+        taken.add(unique)
+        names.append(unique)
+    return tuple(names)
+
+
+def observe(run: Run, inputs: Sequence[TensorSpec]) -> tuple[list[Observed], Mapping[str, Array]]:
+    """Runs the original at one or two sets of extents, to see which output axes follow which input axes.
+
+    Returns:
+        the runs, and the inputs of the first one (an exporter's example).
+
+    Raises:
+        ConversionFailed: the network takes none of the extents tried, or only one batch size.
+    """
+    error: Exception | None = None
+    for extents in trials(inputs):
+        given = example(inputs, extents)
+        try:
+            first = _observed(run, given, extents)
+        except Exception as e:  # noqa: BLE001 -- the network is the user's code: anything may come
+            error = error or e
+            continue
+        runs = [first]
+        if symbols(inputs):
+            runs.append(_second(run, inputs, extents))
+        return runs, given
+    shown = ", ".join(str(s) for s in inputs)
+    raise ConversionFailed(
+        f"the network cannot run on inputs as declared ({shown}): {_first_line(error)}; check their order, element "
+        "types and extents, and give dimensions that it fixes as numbers",
+        detail=str(error),
+    )
+
+
+def _second(run: Run, inputs: Sequence[TensorSpec], extents: Mapping[str, int]) -> Observed:
+    other = other_extents(extents)
+    try:
+        return _observed(run, example(inputs, other), other)
+    except Exception as e:  # the network is the user's code: anything may come
+        was = ", ".join(f"{name}={n}" for name, n in extents.items())
+        now = ", ".join(f"{name}={n}" for name, n in other.items())
+        raise ConversionFailed(
+            f"the network runs with {was}, but not with {now}: {_first_line(e)}; "
+            "declare the dimensions that it fixes as numbers",
+            detail=str(e),
+        ) from e
+
+
+def _observed(run: Run, given: Mapping[str, Array], extents: Mapping[str, int]) -> Observed:
+    return Observed(extents, tuple(np.shape(output) for output in run(given)))
+
+
+def _first_line(error: Exception | None) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
