@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +15,18 @@ InferenceServerException = pytest.importorskip("tritonclient.utils").InferenceSe
 
 
 @pytest.fixture
-def client(live: ServerHandle) -> Iterator[object]:
+def client(live: ServerHandle) -> Iterator[Any]:
     with http.InferenceServerClient(live.url.removeprefix("http://")) as client:
         yield client
 
 
-def tensor(name: str, array: np.ndarray, datatype: str, *, binary: bool = True) -> object:
+def tensor(name: str, array: np.ndarray, datatype: str, *, binary: bool = True) -> Any:
     made = http.InferInput(name, list(array.shape), datatype)
     made.set_data_from_numpy(array, binary_data=binary)
     return made
 
 
-def test_health(client) -> None:
+def test_health(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("tiny")
@@ -34,7 +35,7 @@ def test_health(client) -> None:
     assert not client.is_model_ready("tiny", "77")
 
 
-def test_metadata(client) -> None:
+def test_metadata(client: Any) -> None:
     server = client.get_server_metadata()
     assert server["name"] == "portside"
     assert "binary_tensor_data" in server["extensions"]
@@ -50,7 +51,7 @@ def test_metadata(client) -> None:
 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_infer(client, *, binary_in: bool, binary_out: bool) -> None:
+def test_infer(client: Any, *, binary_in: bool, binary_out: bool) -> None:
     a, b = np.array([[1, 2], [3, 4]]), np.array([[10, 2], [30, 4]])
     inputs = [tensor("a", a, "INT64", binary=binary_in), tensor("b", b, "INT64", binary=binary_in)]
     outputs = [http.InferRequestedOutput(name, binary_data=binary_out) for name in ("equal", "total")]
@@ -63,14 +64,14 @@ def test_infer(client, *, binary_in: bool, binary_out: bool) -> None:
     assert [o["name"] for o in response["outputs"]] == ["equal", "total"]
 
 
-def test_all_outputs_by_default_and_float_rows(client) -> None:
+def test_all_outputs_by_default_and_float_rows(client: Any) -> None:
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     result = client.infer("tiny", [tensor("x", x, "FP32")])
     assert result.as_numpy("y").shape == (5, 3)
     np.testing.assert_allclose(result.as_numpy("y").sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_a_version_can_be_named(client) -> None:
+def test_a_version_can_be_named(client: Any) -> None:
     x = np.float32([1.0])
     one = client.infer("half_plus_two", [tensor("x", x, "FP32")], model_version="1").as_numpy("y")
     two = client.infer("half_plus_two", [tensor("x", x, "FP32")], model_version="2").as_numpy("y")
@@ -79,7 +80,7 @@ def test_a_version_can_be_named(client) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_compressed_requests(client, algorithm: str) -> None:
+def test_compressed_requests(client: Any, algorithm: str) -> None:
     x = np.ones((50, 4), np.float32)
     result = client.infer(
         "tiny", [tensor("x", x, "FP32")], request_compression_algorithm=algorithm, response_compression_algorithm="gzip"
@@ -96,7 +97,7 @@ def test_several_at_a_time(live: ServerHandle) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-6)
 
 
-def test_errors_reach_the_client_as_its_exception(client) -> None:
+def test_errors_reach_the_client_as_its_exception(client: Any) -> None:
     x = np.ones((1, 4), np.float32)
     with pytest.raises(InferenceServerException, match=r"unknown model: 'nobody' is not found") as caught:
         client.infer("nobody", [tensor("x", x, "FP32")])
