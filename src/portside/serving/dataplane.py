@@ -62,11 +62,11 @@ class DataPlane:
         code = ""
         try:
             deadline = started + self._timeout_s(request.timeout_s)
-            work, rows = servable.infer_work(request, deadline)
-            done = servable.pool.run_inline(work) if 0 < rows <= servable.inline_rows else None
+            work, rows, short = servable.infer_work(request, deadline)
+            done = servable.pool.run_inline(work) if short else None
             if done is None:
                 done = await servable.pool.submit(work, deadline)
-            servable.meter.executed(rows or len(next(iter(done.value.values()))), done.queue_s, done.compute_s)
+            servable.meter.executed(rows, done.queue_s, done.compute_s)
             outputs = done.value
             if request.outputs is not None:
                 outputs = {name: outputs[name] for name in request.outputs}

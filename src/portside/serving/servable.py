@@ -73,11 +73,11 @@ class Servable:
             self._idle.clear()
             await self._idle.wait()
 
-    def infer_work(self, request: InferRequest, deadline: float) -> tuple[Callable[[Session], Outputs], int]:
+    def infer_work(self, request: InferRequest, deadline: float) -> tuple[Callable[[Session], Outputs], int, bool]:
         """Checks a request with tensors and says what has to be done.
 
         Returns:
-            the work, and its number of rows (0 for encoded pictures, which never run inline).
+            the work, its number of rows, and whether it is short enough for the event loop's thread.
 
         Raises:
             InvalidTensor: it does not fit the signature.
@@ -90,9 +90,9 @@ class Servable:
             if given is not None and given.dtype.kind == "O":
                 items = encoded_items(self._image, given)
                 others = {name: array for name, array in inputs.items() if name != self._image}
-                return lambda session: execution.run_pictures(session, items, others, deadline), 0
+                return lambda session: execution.run_pictures(session, items, others, deadline), len(items), False
         rows = self._signature.check(inputs)
-        return lambda session: execution.run(session, inputs, rows), rows
+        return lambda session: execution.run(session, inputs, rows), rows, rows <= self.inline_rows
 
     def predict_work(self, request: PredictRequest, deadline: float) -> Callable[[Session], list[Prediction]]:
         """What has to be done for a request with raw items."""
