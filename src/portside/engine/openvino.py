@@ -135,11 +135,14 @@ def _library() -> Any:  # noqa: ANN401 -- the library has no types
 
 
 def _properties(config: EngineConfig) -> dict[str, str | int | bool]:
+    total = config.instances * config.threads
+    # One stream of one thread loses the error of a failed run and answers with the previous run's result; without a
+    # stream the same run, on the caller's thread and as fast, raises.
     return {
         # Said even for float32: left out, the library chooses bfloat16 on processors that have it.
         "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
-        "NUM_STREAMS": config.instances,
-        "INFERENCE_NUM_THREADS": config.instances * config.threads,
+        "NUM_STREAMS": config.instances if total > 1 else 0,
+        "INFERENCE_NUM_THREADS": total,
         # Pinned streams of two models, or of two processes, all land on the same first cores.
         "ENABLE_CPU_PINNING": False,
     }
