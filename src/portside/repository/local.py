@@ -90,8 +90,7 @@ class LocalRepository:
             manifest = self.manifest(name, version)
         except CorruptArtifact as e:
             return [e.message]
-        with storing(f"check {name}:{version}"):
-            problems = [check_file(folder, file) for file in layout.files_of(manifest)]
+        problems = [check_file(folder, file) for file in layout.files_of(manifest)]
         return [problem for problem in problems if problem is not None]
 
     def publish(self, manifest: Manifest, files: Path, *, force: bool = False) -> Manifest:

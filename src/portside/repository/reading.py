@@ -11,7 +11,7 @@ from portside.model.ref import check_name
 from portside.repository import layout
 from portside.repository.base import ModelState
 from portside.repository.disk import storing
-from portside.repository.records import Manifests, names_stamp, read_names
+from portside.repository.records import Manifests, read_names
 
 _LOOKS = 20
 _END_OF_VERSIONS = 10**18
@@ -45,9 +45,9 @@ class Reader:
         folder = self.model_folder(name)
         with storing(f"read the model {name!r}"):
             for _ in range(_LOOKS):
-                stamp = names_stamp(folder)
                 names, versions = read_names(folder), self._versions(folder)
-                if names_stamp(folder) == stamp:
+                # The same before and behind the listing: then this is how they were at its time.
+                if read_names(folder) == names:
                     break
         if not versions:
             raise no_model(name)

@@ -67,15 +67,6 @@ def check_storable(manifest: Manifest) -> None:
         ) from e
 
 
-def names_stamp(folder: Path) -> tuple[int, int]:
-    """Changes whenever the aliases or the pin of the model in ``folder`` do."""
-    try:
-        status = (folder / NAMES).stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (status.st_ino, status.st_mtime_ns)
-
-
 class Manifests:
     """Reads manifests, and remembers the last ones: versions do not change. Safe to use from any thread.
 

@@ -48,13 +48,16 @@ def _copy(file: ArtifactFile, source: Path, target: Path, disk: Disk) -> None:
 
 
 def check_file(folder: Path, file: ArtifactFile) -> str | None:
-    """Digests one stored file again; returns what is wrong as a sentence, or ``None``. Raises OSError."""
+    """Digests one stored file again; returns what is wrong as a sentence, or ``None``."""
     path = folder / file.path
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return f"{file.path!r} is a link that leaves the version"
-    if not path.is_file():
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{file.path!r} is a link that leaves the version"
+        found = file_entry(folder, file.path)
+    except FileNotFoundError:
         return f"{file.path!r} is missing"
-    found = file_entry(folder, file.path)
+    except OSError as e:
+        return f"{file.path!r} cannot be read: {e.strerror}"
     return _difference(file, found.size_bytes, found.sha256)
 
 

@@ -287,3 +287,34 @@ def test_a_manifest_that_could_not_be_read_again_is_refused(
         repository.publish(broken, files)
     with pytest.raises(PortsideError):
         repository.state("iris")
+
+
+def test_every_look_at_a_changing_model_is_consistent(repository: Repository, manifest: Make, files: Path) -> None:
+    """While versions come, the alias follows and the old ones go, no look shows an alias of nothing."""
+    made, stop = manifest(), threading.Event()
+    repository.publish(made, files)
+    repository.set_alias("iris", "stable", 1)
+
+    def change() -> None:
+        for _ in range(12):
+            version = repository.publish(made, files).version
+            repository.set_alias("iris", "stable", version)
+            repository.delete("iris", version - 1)
+        stop.set()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    looks, highest = 0, 0
+    while not stop.is_set() or looks == 0:
+        state = repository.state("iris")
+        assert state.aliases["stable"] in state.versions
+        assert state.current is not None
+        assert state.current >= highest
+        highest = state.current
+        looks += 1
+        try:
+            assert repository.manifest("iris", state.versions[0]).version == state.versions[0]
+        except VersionNotFound:
+            assert repository.state("iris").versions[0] > state.versions[0]
+    thread.join(60)
+    assert repository.state("iris").versions == (13,)

@@ -336,6 +336,13 @@ def test_work_in_progress_is_not_garbage_however_old(
     assert repository.check("iris", 2) == []
 
 
+def test_a_file_that_cannot_be_read_is_a_finding(repository: LocalRepository, root: Path) -> None:
+    model = root / "iris" / "1" / "model.onnx"
+    model.unlink()
+    model.mkdir()
+    assert repository.check("iris", 1) == ["'model.onnx' cannot be read: Is a directory"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_store_that_may_not_be_written_says_so(
     repository: LocalRepository, root: Path, manifest: Manifest, files: Path
