@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from portside.build.failure import LOOK
+from portside.build.workspace import FILES
 from portside.errors import DeadlineExceeded, PortsideError
 from portside.observe.ports import Progress
 
@@ -104,8 +105,11 @@ def run_child(
 
 
 def tail(folder: Path) -> str:
-    """The end of a step's log, for an error's detail."""
-    path = folder / LOG
+    """The end of a step's log, and of logs that a dying converter left among the files, for an error's detail."""
+    return "\n".join(_tail(path) for path in (folder / LOG, *sorted(folder.glob(f"{FILES}/**/*.log"))))
+
+
+def _tail(path: Path) -> str:
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - _TAIL_BYTES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from portside.build.convert_step import graph_path
 from portside.build.steps import Context, Step, StepName
 from portside.errors import OptimizationFailed
 from portside.model.processing import Processing
@@ -32,7 +33,7 @@ def optimize(given: OptimizeInput, context: Context) -> Optimized:
     """Runs the passes. Raises OptimizationFailed, MissingExtra."""
     progress, tools = context.progress, context.tools
     progress.start("optimize")
-    proto = load_graph(context.made_by(StepName.CONVERT) / given.converted.graph)
+    proto = load_graph(graph_path(context.made_by(StepName.CONVERT), given.converted))
     graph = Graph(proto, given.converted.signature, given.processing)
     passes = [*tools.passes, *(tools.fusing if given.fuse else ())]
     graph, outcomes = run_passes(graph, passes)

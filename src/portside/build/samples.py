@@ -24,6 +24,9 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 ENOUGH_PICTURES = 32
 """With fewer photographs than this, parts of them are cut out and mirrored as further samples."""
 
+RAW_PICTURES = 8
+"""How many picture files are kept as they are, for the check of the processing itself."""
+
 _MOST_PATHS = 200_000
 _PICTURE_BYTES = 256 * 1024 * 1024
 
@@ -37,12 +40,14 @@ class Samples:
         arrays: by input name, rows first, for a model without.
         names: where each row came from, for a person.
         skipped: files that could not be read, with the reason.
+        raw: the first few picture files as they are.
     """
 
     pixels: Pixels | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    raw: tuple[bytes, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -80,18 +85,21 @@ def _read_pictures(path: Path, image: ImageInput, limit: int) -> Samples:
     rows: list[Pixels] = []
     names: list[str] = []
     skipped: list[str] = []
+    raw: list[bytes] = []
     for file in chosen:
         name = file.name if file == path else file.relative_to(path).as_posix()
         try:
-            found = _views(_bytes(file), image, views)
+            data = _bytes(file)
+            found = _views(data, image, views)
         except (InvalidImage, PayloadTooLarge) as e:
             skipped.append(f"{name}: {e.message}")
             continue
+        raw += [data] if len(raw) < RAW_PICTURES else []
         rows += [pixels for _, pixels in found]
         names += [f"{name} {view}".rstrip() for view, _ in found]
     if not rows:
         raise InvalidSettings(f"none of the {len(chosen)} pictures in {path.name!r} can be read; {skipped[0]}")
-    return Samples(pixels=np.stack(rows[:limit]), names=tuple(names[:limit]), skipped=tuple(skipped))
+    return Samples(np.stack(rows[:limit]), {}, tuple(names[:limit]), tuple(skipped), tuple(raw))
 
 
 def _views(data: bytes, image: ImageInput, count: int) -> list[tuple[str, Pixels]]:
@@ -117,7 +125,7 @@ def _read_pixels(path: Path, image: ImageInput, limit: int) -> Samples:
         given = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "several arrays"
         raise InvalidSettings(f"the samples in {path.name!r} are {given}, expected pixels uint8[rows, {_list(wanted)}]")
     rows = _spread(len(array), limit)
-    return Samples(pixels=array[rows], names=tuple(f"row {i}" for i in rows))
+    return Samples(pixels=array[rows].astype(np.uint8), names=tuple(f"row {i}" for i in rows))
 
 
 def _read_arrays(path: Path, signature: Signature, limit: int) -> Samples:

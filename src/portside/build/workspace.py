@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.machinery
+import itertools
 import os
 import shutil
 import sys
@@ -116,8 +117,12 @@ def unchanged(folder: Path, files: Iterable[ArtifactFile]) -> bool:
     return True
 
 
-def digest_path(path: Path) -> str:
+def digest_path(path: Path, most_bytes: int | None = None) -> str:
     """SHA-256 over a file, or over all files below a folder with their names.
+
+    Args:
+        path: file or folder.
+        most_bytes: in a folder with more than that, sizes and times of change stand for the contents.
 
     Raises:
         InvalidSettings: there is nothing, it cannot be read, or it is unreasonably many files.
@@ -127,12 +132,15 @@ def digest_path(path: Path) -> str:
             return file_entry(path.parent, path.name).sha256
         if not path.is_dir():
             raise InvalidSettings(f"there is no file or folder {str(path)!r}: check the spelling")
+        files = list(itertools.islice((p for p in path.rglob("*") if p.is_file()), _MOST_FILES + 1))
+        if len(files) > _MOST_FILES:
+            raise InvalidSettings(f"{str(path)!r} holds over {_MOST_FILES} files: name a smaller folder")
+        stats = {each.relative_to(path).as_posix(): each.stat() for each in sorted(files)}
         total = hashlib.sha256()
-        for number, each in enumerate(sorted(p for p in path.rglob("*") if p.is_file())):
-            if number >= _MOST_FILES:
-                raise InvalidSettings(f"{str(path)!r} holds over {_MOST_FILES} files: name a smaller folder")
-            name = each.relative_to(path).as_posix()
-            total.update(f"{file_entry(path, name).sha256} {name}\n".encode())
+        brief = most_bytes is not None and sum(stat.st_size for stat in stats.values()) > most_bytes
+        for name, stat in stats.items():
+            content = f"{stat.st_size} {stat.st_mtime_ns}" if brief else file_entry(path, name).sha256
+            total.update(f"{content} {name}\n".encode())
     except OSError as e:
         raise InvalidSettings(f"{str(path)!r} cannot be read: {e.strerror}", detail=str(e)) from e
     return total.hexdigest()

@@ -107,6 +107,16 @@ def test_no_descriptor_is_left_open(program: Program, folder: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_a_log_that_a_converter_left_among_its_files_is_shown_too(tmp_path: Path) -> None:
+    (tmp_path / "files" / "graph").mkdir(parents=True)
+    (tmp_path / "log.txt").write_text("first")
+    (tmp_path / "files" / "graph" / "converter-x.log").write_text("second " + "long " * 2000 + "end")
+    shown = tail(tmp_path)
+    assert "first" in shown
+    assert shown.endswith("long end")
+    assert len(shown) < 5000
+
+
 def test_a_missing_log_is_said_not_raised(tmp_path: Path) -> None:
     assert "cannot be read" in tail(tmp_path)
 

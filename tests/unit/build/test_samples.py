@@ -53,6 +53,7 @@ def test_few_pictures_are_cut_and_mirrored_into_more(tmp_path: Path) -> None:
     assert 20 <= samples.rows <= ENOUGH_PICTURES
     assert len(set(samples.names)) == samples.rows
     assert len({row.tobytes() for row in samples.pixels}) == samples.rows
+    assert samples.raw == ((tmp_path / "a.png").read_bytes(), (tmp_path / "b.png").read_bytes())
 
 
 def test_many_pictures_are_not_cut_and_the_limit_is_spread(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_digest_of_a_path(tmp_path: Path) -> None:
     assert digest_path(one) != digest_path(two)
     with pytest.raises(InvalidSettings, match="no file or folder"):
         digest_path(tmp_path / "three")
+
+
+def test_digest_of_a_large_folder_goes_by_sizes_and_times(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"12345")
+    os.utime(file, ns=(1, 1))
+    brief, full = digest_path(tmp_path, 4), digest_path(tmp_path, 5)
+    assert brief != full
+    file.write_bytes(b"54321")
+    os.utime(file, ns=(1, 1))
+    assert digest_path(tmp_path, 4) == brief
+    assert digest_path(tmp_path, 5) != full
+    os.utime(file, ns=(2, 2))
+    assert digest_path(tmp_path, 4) != brief
 
 
 def test_digest_of_a_module_is_found_without_importing_it(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The inside of a step's process: reads ``input.json``, runs the step, writes ``output.json``."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import io
+import os
+import select
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from portside.build.convert_step import CONVERT
+from portside.build.failure import describe
+from portside.build.isolate import INPUT, OUTPUT, PROGRESS_OPTION, ProgressCall
+from portside.build.optimize_step import OPTIMIZE
+from portside.build.steps import Answer, Context, Job, Step, StepName
+from portside.build.toolbox import Toolbox
+from portside.build.tune_step import TUNE
+from portside.build.workspace import FILES, write
+from portside.model.manifest import encode
+from portside.observe.null import NullProgress
+from portside.observe.ports import Progress
+
+STEPS: Mapping[StepName, Step[Any, Any]] = MappingProxyType({s.name: s for s in (CONVERT, OPTIMIZE, TUNE)})
+"""Every step that may be asked for."""
+
+
+def run_step(arguments: Sequence[str], tools: Toolbox) -> int:
+    """Runs the step in the folder that ``arguments`` name; ``--into`` puts the results into another folder.
+
+    Returns:
+        exit status: 0 whenever there is an answer in ``output.json``, be it an error.
+    """
+    options = _parser().parse_args(arguments)
+    # a crash in native code leaves its Python stack in the log, and what was printed before it is there too
+    faulthandler.enable()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    folder = Path(options.folder).absolute()
+    into = Path(options.into).absolute() if options.into else folder
+    (into / FILES).mkdir(parents=True, exist_ok=True)
+    progress: Progress = NullProgress()
+    if options.progress_fd is not None:
+        os.set_inheritable(options.progress_fd, False)
+        _end_with_parent(options.progress_fd)
+        progress = PipeProgress(options.progress_fd)
+    job = msgspec.json.decode((folder / INPUT).read_bytes(), type=Job)
+    sys.path.extend(p for p in job.search if p not in sys.path)
+    context = Context(tools, folder.parent, into / FILES, progress)
+    answer = _answer(job, context)
+    write(into / OUTPUT, msgspec.json.encode(answer))
+    if answer.failure is not None:
+        sys.stderr.write(f"{answer.failure.message}\n{answer.failure.detail or ''}\n")
+    return 0
+
+
+def _answer(job: Job, context: Context) -> Answer:
+    step = STEPS[job.step]
+    try:
+        output = step.run(msgspec.json.decode(job.input, type=step.input), context)
+        return Answer(output=msgspec.Raw(encode(output)))
+    except Exception as e:  # noqa: BLE001 -- whatever happens in a step has to reach the parent as data
+        return Answer(failure=describe(e, job.step.value, step.failure))
+
+
+class PipeProgress:
+    """Progress as JSON lines on a file descriptor. The parent going away is not an error here."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def start(self, step: str, total: int | None = None) -> None:
+        """A phase begins."""
+        self._send(ProgressCall("start", step=step, total=total))
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        """Some of it was done."""
+        self._send(ProgressCall("advance", done=done, note=note))
+
+    def finish(self, note: str = "") -> None:
+        """It is over."""
+        self._send(ProgressCall("finish", note=note))
+
+    def _send(self, call: ProgressCall) -> None:
+        try:
+            os.write(self._descriptor, msgspec.json.encode(call) + b"\n")
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Ends this process as soon as nobody reads the other end of the pipe any more."""
+
+    def wait() -> None:
+        poller = select.poll()
+        # no event asked for: only the unconditional ones (error, hang-up) end the wait
+        poller.register(descriptor, 0)
+        poller.poll()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Runs one step of a build (started by a build, or by reproduce.py).")
+    parser.add_argument("folder", help="folder of the step, with its input.json")
+    parser.add_argument("--into", help="folder for the results; by default the step's own")
+    parser.add_argument(PROGRESS_OPTION, type=int, default=None, help=argparse.SUPPRESS)
+    return parser
