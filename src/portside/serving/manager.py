@@ -137,6 +137,7 @@ class Manager:
         if self._closing:
             return
         self._closing = True
+        self._changed.set()
         end = self._clock() + self._options.drain_s
         servables = self._servables()
         await self._bounded((servable.idle() for servable in servables), end)
