@@ -19,6 +19,10 @@ SUPPORTED: tuple[tuple[str, str], ...] = (
 """What is read, and the extra that reads it."""
 
 
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_ENDINGS = frozenset({".onnx", ".pt", ".pth", ".pt2", ".keras", ".h5", ".hdf5", ".pb", ".tflite"})
+
+
 def detect(source: Source, converters: Sequence[Converter]) -> Converter:
     """The first converter that recognises the source.
 
@@ -32,15 +36,17 @@ def detect(source: Source, converters: Sequence[Converter]) -> Converter:
     for converter in converters:
         if converter.recognise(source) is not None:
             return converter
-    seen = look(Path(source.location))
-    hint = seen.hint
-    if seen.kind is Kind.MISSING and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", source.location):
-        hint = "check the spelling; for Python code, put a colon before the callable: package.module:callable"
-    raise SourceNotRecognised(
-        f"{Path(source.location).name or source.location!r}: this is {seen.what}, which cannot be converted"
-        f"{f'; {hint}' if hint else ''}. {supported()}",
-        detail=source.location,
-    )
+    path = Path(source.location)
+    seen = look(path)
+    if seen.kind is not Kind.MISSING:
+        found = f"{path.name!r} is {seen.what}, which cannot be converted"
+        hint = seen.hint
+    elif _DOTTED.fullmatch(source.location) and path.suffix not in _ENDINGS:
+        found = f"there is no file or folder {path.name!r}"
+        hint = "for Python code, put a colon before the callable: package.module:callable"
+    else:
+        found, hint = f"there is no file or folder {path.name!r}", "check the spelling"
+    raise SourceNotRecognised(f"{found}{f': {hint}' if hint else ''}. {supported()}", detail=source.location)
 
 
 def supported() -> str:

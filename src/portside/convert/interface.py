@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from portside.convert.shapes import Observed, example, other_extents, symbols, trials
+from portside.convert.shapes import BATCH, Observed, example, other_extents, symbols, trials, with_batch
 from portside.errors import ConversionFailed, InvalidSettings
-from portside.model.tensors import Array, TensorSpec
+from portside.model.tensors import Array, Dim, TensorSpec
 
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 """The original network: inputs by name, outputs in order; raises whatever its framework raises."""
@@ -43,6 +43,50 @@ def output_names(own: Sequence[str], given: Sequence[str], inputs: Sequence[Tens
         taken.add(unique)
         names.append(unique)
     return tuple(names)
+
+
+def declared(own: Sequence[TensorSpec], given: Sequence[TensorSpec], *, may_open: bool) -> tuple[TensorSpec, ...]:
+    """What the source says about its inputs, refined by what the caller declared.
+
+    A single input may get another name; several are matched by name. Open dimensions may be named or fixed.
+
+    Args:
+        own: the source's, in its order.
+        given: ``Source.inputs``; nothing leaves ``own`` as it is.
+        may_open: whether a batch that the source fixes at 1 may be declared open.
+
+    Raises:
+        InvalidSettings: another number, name, element type or extent than the source has.
+    """
+    if not given:
+        return tuple(own)
+    shown = ", ".join(str(s) for s in own)
+    by_name = {s.name: s for s in with_batch(given)}
+    if len(given) != len(own) or len(by_name) != len(given):
+        raise InvalidSettings(f"{len(given)} inputs are declared, the model has {len(own)}: {shown}")
+    if len(own) > 1 and set(by_name) != {s.name for s in own}:
+        raise InvalidSettings(f"the declared inputs are {', '.join(by_name)}, those of the model are {shown}")
+    wishes = [by_name[s.name] for s in own] if len(own) > 1 else list(by_name.values())
+    for spec, wish in zip(own, wishes, strict=True):
+        if not _fits(spec, wish, may_open=may_open):
+            raise InvalidSettings(
+                f"input '{wish}' was declared, but the model takes '{spec}': leave the declaration out, or export the "
+                "model again with these dimensions open"
+            )
+    return tuple(wishes)
+
+
+def _fits(spec: TensorSpec, wish: TensorSpec, *, may_open: bool) -> bool:
+    if spec.dtype is not wish.dtype or len(spec.shape) != len(wish.shape):
+        return False
+
+    def possible(axis: int, old: Dim, new: Dim) -> bool:
+        if isinstance(old, int) and isinstance(new, str):
+            # only a batch of one can be opened with any hope: rows are independent there
+            return may_open and axis == 0 and old == 1 and new == BATCH
+        return isinstance(old, str) or old == new
+
+    return all(possible(a, old, new) for a, (old, new) in enumerate(zip(spec.shape, wish.shape, strict=True)))
 
 
 def observe(run: Run, inputs: Sequence[TensorSpec]) -> tuple[list[Observed], Mapping[str, Array]]:

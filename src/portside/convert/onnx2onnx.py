@@ -11,10 +11,10 @@ import numpy as np
 from portside.convert.base import Recognised
 from portside.convert.digest import source_digest
 from portside.convert.graph import Origin, check, infer, read_specs, require_onnx, set_interface, signature_of, write
-from portside.convert.interface import observe, output_names
+from portside.convert.interface import declared, observe, output_names
 from portside.convert.kinds import Kind, look
 from portside.convert.onnxfile import load
-from portside.convert.onnxinputs import declared, graph_inputs, own_inputs, relaxed
+from portside.convert.onnxinputs import graph_inputs, own_inputs, relaxed
 from portside.convert.onnxreference import OnnxReference, evaluate
 from portside.convert.quiet import quiet
 from portside.convert.shapes import BATCH, Observed, example, follow, symbols, trials
@@ -61,7 +61,7 @@ class Onnx2Onnx:
             check(original, strict=False)
             model = stamp(original, self._profile)
             own = own_inputs(model)
-            inputs = declared(own, source.inputs)
+            inputs = declared(own, source.inputs, may_open=True)
             opened = relaxed(own, inputs)
             names = output_names([_clean(o.name) for o in model.graph.output], source.output_names, inputs)
             outputs = _outputs(model, inputs, names, opened=opened)

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from portside.convert.interface import declared
 from portside.convert.shapes import with_batch
 from portside.convert.torchsource import Network, Tensors, torch_library
-from portside.errors import ConversionFailed, InvalidSettings
+from portside.errors import ConversionFailed
 from portside.model.source import Source
 from portside.model.tensors import Dim, DType, TensorSpec
 
@@ -26,7 +27,7 @@ _TRAINING = {
 def load_program(source: Source) -> Network:
     """Loads an exported program; its inputs come from the program itself.
 
-    ``Source.inputs`` may name them anew (same number, same order) and name their open dimensions.
+    ``Source.inputs`` may name the only input anew, and name or fix open dimensions.
 
     Raises:
         InvalidSettings: declared inputs contradict the program.
@@ -44,7 +45,7 @@ def load_program(source: Source) -> Network:
         ) from e
     _refuse_training(program)
     own = _inputs(program, torch)
-    inputs = with_batch(_declared(own, source.inputs) if source.inputs else _named(own))
+    inputs = declared(with_batch(_named(own)), source.inputs, may_open=False)
     spec = program.call_spec.in_spec
 
     def call(tensors: Tensors) -> Any:  # noqa: ANN401 -- whatever the network returns
@@ -79,23 +80,6 @@ def _named(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             if isinstance(dim, str) and not (axis == 0 and len(leading) == 1):
                 names.setdefault(dim, f"{spec.name}_{axis}")
     return tuple(msgspec.structs.replace(s, shape=tuple(names.get(d, d) for d in s.shape)) for s in specs)
-
-
-def _declared(own: Sequence[TensorSpec], given: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """Checks declared inputs against the program's: dimensions that it fixes stay fixed."""
-    shown = ", ".join(str(s) for s in own)
-    if len(own) != len(given):
-        raise InvalidSettings(f"{len(given)} inputs are declared, the exported program takes {len(own)}: {shown}")
-    by_name = {s.name: s for s in given}
-    ordered = [by_name[s.name] for s in own] if set(by_name) == {s.name for s in own} else list(given)
-    for spec, wish in zip(own, ordered, strict=True):
-        fits = spec.dtype is wish.dtype and len(spec.shape) == len(wish.shape)
-        if not fits or any(isinstance(d, int) and d != w for d, w in zip(spec.shape, wish.shape, strict=True)):
-            raise InvalidSettings(
-                f"input '{wish}' was declared, but the exported program fixes it as '{spec}': leave the declaration "
-                "out, or export the program again with dynamic_shapes"
-            )
-    return tuple(ordered)
 
 
 def _refuse_training(program: Any) -> None:  # noqa: ANN401 -- the library's ExportedProgram
