@@ -82,12 +82,14 @@ def _plan(layer: onnx.NodeProto, norm: onnx.NodeProto, weights: Weights) -> _Fol
     if weight is None or any(p is None for p in parameters):
         return None
     gamma, beta, mean, var = (np.asarray(p, np.float64) for p in parameters)
-    factor = gamma / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is not finite is left alone below
+        factor = gamma / np.sqrt(var + attribute(norm, "epsilon", 1e-5))
     bias = _bias(layer, weights, len(factor))
     if bias is None:
         return None
-    new_weight = (np.asarray(weight, np.float64) * _along_outputs(layer, weight, factor)).astype(weight.dtype)
-    new_bias = ((bias - mean) * factor + beta).astype(weight.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        new_weight = (np.asarray(weight, np.float64) * _along_outputs(layer, weight, factor)).astype(weight.dtype)
+        new_bias = ((bias - mean) * factor + beta).astype(weight.dtype)
     if not (np.isfinite(new_weight).all() and np.isfinite(new_bias).all()):
         return None
     return _Fold(layer, norm, new_weight, new_bias)

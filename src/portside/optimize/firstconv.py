@@ -100,5 +100,5 @@ def _usable(node: onnx.NodeProto, weights: Weights) -> _FirstConv | None:
 def _moved_bias(first: _FirstConv, bias: _Float64) -> _Float64:
     """The convolution's bias plus what it makes of ``bias`` on every pixel."""
     own = np.zeros(first.weight.shape[0]) if first.bias is None else np.asarray(first.bias, np.float64)
-    moved: _Float64 = own + np.einsum("oc...,c->o", first.weight, bias)
+    moved: _Float64 = own + first.weight.reshape(*first.weight.shape[:2], -1).sum(axis=2) @ bias
     return moved
