@@ -20,6 +20,7 @@ _ESCAPED_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _SHOWN = 200
+_CHUNK = 1 << 20
 
 _TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
@@ -100,7 +101,8 @@ def shorten(value: object) -> str:
 def _parse_error(text: bytes, reason: str, offset: int) -> InvalidRequest:
     if not text.strip():
         return InvalidRequest("JSON Parse error: The document is empty")
-    return InvalidRequest(f"JSON Parse error: {reason.partition(': line ')[0]} at offset: {offset}")
+    what = reason.partition(": line ")[0].removesuffix(" at")
+    return InvalidRequest(f"JSON Parse error: {what} at offset: {offset}")
 
 
 def _loads_tolerant(text: bytes) -> object:
@@ -108,13 +110,14 @@ def _loads_tolerant(text: bytes) -> object:
         value = json.loads(text.decode("utf-8"))
         if b"\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError as e:
+        raise _parse_error(text, "the text is not valid UTF-8", e.start) from None
+    except UnicodeEncodeError:
+        raise InvalidRequest("JSON Parse error: a string holds half of a surrogate pair") from None
     except json.JSONDecodeError as e:
         raise _parse_error(text, e.msg, e.pos) from None
-    except (ValueError, RecursionError) as e:
-        # Not UTF-8, a lone surrogate, an integer of thousands of digits.
-        raise InvalidRequest(
-            f"JSON Parse error: {type(e).__name__}, the document holds text or a number nobody can use at offset: 0"
-        ) from None
+    except (ValueError, RecursionError):
+        raise InvalidRequest("JSON Parse error: a number has thousands of digits, or lists nest too deep") from None
     return value
 
 
@@ -123,9 +126,11 @@ def _check_depth(text: bytes, bound: int) -> None:
     if b"\\" in text:
         text = _ESCAPED_STRING.sub(b"", text)
     brackets = np.frombuffer(_STRING.sub(b"", text.translate(None, _NOT_STRUCTURE)), np.uint8)
-    opening = (brackets == ord("[")) | (brackets == ord("{"))
-    depth = int(np.cumsum(np.where(opening, 1, -1)).max(initial=0))
-    if depth > bound:
-        raise InvalidRequest(
-            f"JSON Parse error: {depth} levels of nesting, at most {bound} are read; send flatter data"
-        )
+    depth = 0
+    for start in range(0, len(brackets), _CHUNK):
+        piece = brackets[start : start + _CHUNK]
+        steps = np.where((piece == ord("[")) | (piece == ord("{")), np.int8(1), np.int8(-1))
+        depths = np.cumsum(steps, dtype=np.int64) + depth
+        if int(depths.max()) > bound:
+            raise InvalidRequest(f"JSON Parse error: more than {bound} levels of nesting; send flatter data")
+        depth = int(depths[-1])

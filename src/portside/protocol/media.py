@@ -69,9 +69,10 @@ def read_form(body: bytes, boundary: str | None, max_parts: int) -> list[Part]:
     if boundary is None or _BOUNDARY.match(boundary) is None:
         raise InvalidRequest("the Content-Type multipart/form-data needs a boundary of 1 to 70 characters")
     mark = b"\r\n--" + boundary.encode("latin-1")
-    at = len(mark) - 2 if body.startswith(mark[2:]) else body.find(mark) + len(mark)
-    if at < len(mark) - 2:
+    first = -2 if body.startswith(mark[2:]) else body.find(mark)
+    if first == -1:
         raise InvalidRequest("the form does not hold the boundary that its Content-Type names")
+    at = first + len(mark)
     parts: list[Part] = []
     while not body.startswith(b"--", at):
         if len(parts) == max_parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Any
 
 import msgspec
 import orjson
@@ -168,10 +169,10 @@ def _rows(instances: object, signature: Signature, limits: Limits) -> dict[str, 
     try:
         return {spec.name: tensorjson.read(instances, spec.dtype, limits.elements)}
     except InvalidTensor as e:
-        raise _blame(instances, spec, limits, "") from e
+        raise _blame(instances, spec, limits, e) from e
 
 
-def _objects(instances: list[dict[str, object]], signature: Signature, limits: Limits) -> dict[str, Array]:
+def _objects(instances: list[Any], signature: Signature, limits: Limits) -> dict[str, Array]:
     names = {s.name for s in signature.inputs}
     for index, row in enumerate(instances):
         if type(row) is not dict or row.keys() != names:
@@ -185,23 +186,21 @@ def _objects(instances: list[dict[str, object]], signature: Signature, limits: L
         try:
             arrays[spec.name] = tensorjson.read(column, spec.dtype, limits.elements)
         except InvalidTensor as e:
-            raise _blame(column, spec, limits, f" key: {spec.name}") from e
+            raise _blame(column, spec, limits, e, f" key: {spec.name}") from e
     return arrays
 
 
-def _blame(column: list[object], spec: TensorSpec, limits: Limits, key: str) -> InvalidTensor:
-    """Which row of a column that cannot be read is the first one at fault."""
-    shape: tuple[int, ...] | None = None
-    for index, value in enumerate(column):
-        where = f"Failed to process element: {index}{key} of 'instances' list. Error: "
+def _blame(column: list[Any], spec: TensorSpec, limits: Limits, cause: InvalidTensor, key: str = "") -> InvalidTensor:
+    """Adds to an error which row is the first at fault; found by halving, so that it costs no more than reading."""
+    low, high = 0, len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
         try:
-            array = tensorjson.read(value, spec.dtype, limits.elements)
-        except InvalidTensor as e:
-            return InvalidTensor(where + e.message)
-        shape = array.shape if shape is None else shape
-        if array.shape != shape:
-            return InvalidTensor(f"{where}it has shape {list(array.shape)} expected size: {list(shape)} as element 0")
-    return InvalidTensor(f"the elements{key} of 'instances' are not all of one type and shape")
+            tensorjson.read([column[0], *column[low:middle]], spec.dtype, limits.elements)
+            low = middle
+        except InvalidTensor:
+            high = middle
+    return InvalidTensor(f"Failed to process element: {low}{key} of 'instances' list. Error: {cause.message}")
 
 
 def _columns(inputs: object, signature: Signature, limits: Limits) -> dict[str, Array]:
