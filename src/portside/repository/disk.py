@@ -95,8 +95,9 @@ def locked(path: Path, wait_s: float) -> Iterator[None]:
         Conflict: somebody else held it all that time.
         OSError: the file cannot be opened, or the file system knows no locks.
     """
-    flags = os.O_DIRECTORY if path.is_dir() else os.O_CREAT
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o644)
+    # A file is opened for writing although nothing is written: network file systems lock no other.
+    flags = os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         deadline = time.monotonic() + wait_s
         while not _try_lock(fd):
@@ -115,6 +116,10 @@ def _try_lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as e:
+        # A network file system that locks no folders; there only its age protects one from the garbage collector.
+        if e.errno != errno.EBADF:
+            raise
     return True
 
 

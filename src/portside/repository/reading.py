@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from portside.errors import CorruptArtifact, InvalidRequest, ModelNotFound, VersionNotFound
@@ -38,7 +38,7 @@ class Reader:
     def models(self) -> Sequence[str]:
         """Names of the models with at least one version, sorted. Raises RepositoryFailed."""
         with storing("list the models"):
-            return [name for name in self.model_names() if self._versions(self._root / name)]
+            return [name for name in self.model_names() if any(self._found(self._root / name))]
 
     def state(self, name: str) -> ModelState:
         """One consistent look at a model. Raises ModelNotFound, InvalidRequest, RepositoryFailed."""
@@ -97,8 +97,13 @@ class Reader:
         return self.stays_inside(self._root / name)
 
     def _versions(self, folder: Path) -> tuple[int, ...]:
-        found = (layout.version_of(entry) for entry in entries(folder))
-        return tuple(sorted(v for v in found if v is not None and self._is_version(folder / str(v))))
+        return tuple(sorted(self._found(folder)))
+
+    def _found(self, folder: Path) -> Iterator[int]:
+        for entry in entries(folder):
+            version = layout.version_of(entry)
+            if version is not None and self._is_version(folder / entry):
+                yield version
 
     def _is_version(self, folder: Path) -> bool:
         try:
