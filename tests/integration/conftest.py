@@ -25,6 +25,7 @@ from portside.server.application import About, Application
 from portside.server.background import ServerHandle, serve_in_thread
 from portside.server.options import ListenerOptions, ServerOptions
 from portside.serving.dataplane import DataPlane
+from portside.serving.execution import Bounds
 from portside.serving.manager import Manager, ManagerOptions
 
 ELEMENTS = {
@@ -143,7 +144,9 @@ class Stack:
         self.repository = repository
         self.meter = PrometheusMeter("0.0-test")
         engines = {EngineName.ONNXRUNTIME: OnnxRuntimeEngine()}
-        self.manager = Manager(repository, engines, self.meter, ManagerOptions(poll_s=0.2, cores=1))
+        limits = limits or Limits()
+        bounds = Bounds(pixels=limits.pixels, items=limits.items)
+        self.manager = Manager(repository, engines, self.meter, ManagerOptions(poll_s=0.2, cores=1, bounds=bounds))
         pages = {"/": HttpReply(200, b"<!doctype html><title>Portside</title>", HTML)}
         self.application = Application(
             DataPlane(self.manager.router),
@@ -171,3 +174,9 @@ def live(small_models: LocalRepository) -> Iterator[ServerHandle]:
     """A server over the small models on a real socket."""
     with Stack(small_models).serve() as handle:
         yield handle
+
+
+@pytest.fixture(scope="session")
+def stack() -> type[Stack]:
+    """The parts behind the sockets, for tests that drive them themselves."""
+    return Stack

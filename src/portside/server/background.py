@@ -81,23 +81,29 @@ def serve_in_thread(
     Raises:
         PortsideError: what :func:`portside.server.run.serve` raised; Unavailable if it took too long.
     """
-    ready: Future[tuple[str, asyncio.AbstractEventLoop, Stop]] = Future()
+    running: Future[tuple[asyncio.AbstractEventLoop, Stop]] = Future()
+    ready: Future[str] = Future()
 
     async def main() -> None:
-        stop, loop = Stop(), asyncio.get_running_loop()
+        stop = Stop()
+        running.set_result((asyncio.get_running_loop(), stop))
         try:
-            await serve(application, manager, options, lambda url: ready.set_result((url, loop, stop)), stop)
+            await serve(application, manager, options, ready.set_result, stop)
         except BaseException as e:
             if ready.done():
                 raise
             ready.set_exception(e)
+        if not ready.done():
+            ready.set_exception(Unavailable("the server was told to stop before it was ready"))
 
     thread = threading.Thread(target=run, args=(main(),), name="portside-server", daemon=True)
     thread.start()
+    loop, stop = running.result()
     try:
-        url, loop, stop = ready.result(timeout_s)
+        url = ready.result(timeout_s)
     except TimeoutError:
-        raise Unavailable(f"the server was not ready within {timeout_s:g} s") from None
+        loop.call_soon_threadsafe(stop.ask)
+        raise Unavailable(f"the server was not ready within {timeout_s:g} s; it is told to stop") from None
     except PortsideError:
         thread.join()
         raise

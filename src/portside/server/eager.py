@@ -19,6 +19,12 @@ T = TypeVar("T")
 def _resumed(coroutine: Coroutine[Any, Any, T], waiting: Any) -> Generator[Any, Any, T]:  # noqa: ANN401 -- asyncio's
     """Goes on with a coroutine that already gave ``waiting`` (a future, or ``None`` for a bare yield)."""
     try:
+        try:
+            yield
+        except asyncio.CancelledError as e:
+            # Cancelled before the task's first step: asyncio would have cancelled what is waited for.
+            if waiting is None or not waiting.cancel():
+                waiting = coroutine.throw(e)
         while True:
             try:
                 sent = yield waiting
@@ -50,4 +56,7 @@ def continue_in_task(
         coroutine: the started coroutine; it belongs to the task from here on.
         waiting: what its first ``send(None)`` returned.
     """
-    return loop.create_task(_continued(coroutine, waiting))
+    started = _continued(coroutine, waiting)
+    # A task that is cancelled before its first step drops a coroutine that has not begun; one that has is told.
+    started.send(None)
+    return loop.create_task(started)

@@ -234,6 +234,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         self._deaf = True
+        self._refused = None
         self._ready.clear()
         self._transport.close()
 

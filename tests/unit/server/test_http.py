@@ -193,6 +193,13 @@ async def test_what_came_before_a_refusal_is_answered_first(start: Any, desk: An
     assert peer.transport.said_eof
 
 
+async def test_nothing_is_said_after_an_answer_that_ends_the_connection(start: Any) -> None:
+    peer = start().connect()
+    peer.send(b"GET /a HTTP/1.0\r\n\r\n" + GET % b"b")
+    assert [body for _, _, body in replies(peer.take())] == [b"/a"]
+    assert peer.transport.closed
+
+
 async def test_a_client_that_leaves_cancels_its_request(start: Any, desk: Any) -> None:
     server = start()
     peer = server.connect()
