@@ -19,6 +19,9 @@ T = TypeVar("T")
 Work = Callable[[Session], T]
 """A piece of work: gets a session for itself alone, blocks, returns or raises."""
 
+INLINE_LIMIT_S = 1e-3
+"""Work whose average time in the event loop's thread exceeds this is sent to the workers from then on."""
+
 _CLOSED = "the model is being unloaded: try again, another version or another server may answer"
 
 
@@ -137,6 +140,7 @@ class InstancePool:
         self._finished: deque[_Piece[Any]] = deque()
         self._woken = False
         self._closed = False
+        self._inline_pace_s = 0.0
         self._running = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -186,13 +190,18 @@ class InstancePool:
             future.cancel()
 
     def run_inline(self, work: Work[T]) -> Done[T] | None:
-        """Runs ``work`` here and now, in the event loop's thread; ``None`` if no instance is free at this moment.
+        """Runs ``work`` here and now, in the event loop's thread.
+
+        Returns:
+            ``None`` if no instance is free at this moment, or if such work has taken too long lately: submit it.
 
         Raises:
             PortsideError: as for :meth:`submit`.
         """
         if self._closed:
             raise Unavailable(_CLOSED)
+        if self._inline_pace_s > INLINE_LIMIT_S:
+            return None
         for instance in self._instances:
             if instance.lock.acquire(blocking=False):
                 started = monotonic()
@@ -204,7 +213,10 @@ class InstancePool:
                     raise as_answer(e) from e
                 finally:
                     instance.lock.release()
-                return Done(value, 0.0, monotonic() - started)
+                compute_s = monotonic() - started
+                # A moving average; a single long run (the process was preempted, say) counts only so much.
+                self._inline_pace_s += (min(compute_s, 4 * INLINE_LIMIT_S) - self._inline_pace_s) / 32
+                return Done(value, 0.0, compute_s)
         return None
 
     def close(self) -> None:

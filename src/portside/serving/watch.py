@@ -42,13 +42,15 @@ class Watch:
         Returns:
             ``None`` if the repository cannot be read at present (said once in the log).
         """
-        if self._reading is None:
-            self._reading = in_thread(lambda: read(self._repository, self._only, known), "repository")
-        done, _ = await asyncio.wait({self._reading}, timeout=self._timeout_s)
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = in_thread(lambda: read(self._repository, self._only, known), "repository")
+        done, _ = await asyncio.wait({reading}, timeout=self._timeout_s)
         if not done:
             self._unreadable(RepositoryFailed(f"no answer within {self._timeout_s:g} s"))
             return None
-        reading, self._reading = self._reading, None
+        if self._reading is reading:
+            self._reading = None
         try:
             states = reading.result()
         except Exception as e:  # noqa: BLE001 -- an unreadable repository must not stop the watch

@@ -10,7 +10,7 @@ import pytest
 
 from portside.engine.base import Session
 from portside.errors import DeadlineExceeded, EngineFailed, InvalidImage, Overloaded, Unavailable
-from portside.serving.instance import InstancePool
+from portside.serving.instance import INLINE_LIMIT_S, InstancePool
 
 
 def far() -> float:
@@ -216,3 +216,17 @@ async def test_many_at_once_all_get_their_own_answer(make: SimpleNamespace) -> N
     pool = make.pool(make.GatedSession(), make.GatedSession(), make.GatedSession(), capacity=2000)
     answers = await asyncio.gather(*(pool.submit(lambda _, i=i: i, far()) for i in range(2000)))
     assert [done.value for done in answers] == list(range(2000))
+
+
+async def test_inline_work_that_turns_out_long_goes_to_the_workers(make: SimpleNamespace) -> None:
+    pool = make.pool(make.GatedSession())
+    pause = threading.Event()
+
+    def long(_: Session) -> None:
+        pause.wait(10 * INLINE_LIMIT_S)
+
+    for runs in range(100):  # noqa: B007 -- used below
+        if pool.run_inline(long) is None:
+            break
+    assert 1 < runs < 99, "one long run does not decide"
+    assert (await pool.submit(lambda _: 1, far())).value == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Sequence
@@ -85,3 +86,12 @@ async def test_a_read_that_hangs_is_not_waited_for_and_not_doubled() -> None:
     patient = watch(shelf)
     patient._reading = looking._reading
     assert await patient.look(NOTHING) is not None
+
+
+async def test_two_looks_at_once_share_one_read() -> None:
+    shelf = Shelf()
+    looking = watch(shelf)
+    first, second = await asyncio.gather(looking.look(NOTHING), looking.look(NOTHING))
+    assert first == second
+    assert first is not None
+    assert shelf.looks == 1
