@@ -188,5 +188,6 @@ COMMAND = {list(command)!r}
 
 if __name__ == "__main__":
     line = [*COMMAND, str(FOLDER), "--into", str(FOLDER / "again"), *sys.argv[1:]]
-    sys.exit(subprocess.run(line, cwd={str(Path.cwd())!r}, check=False).returncode)  # noqa: S603
+    status = subprocess.run(line, cwd={str(Path.cwd())!r}, check=False).returncode
+    sys.exit(status if status >= 0 else 128 - status)
 '''
