@@ -140,7 +140,7 @@ def publish_all(root: Path, work: Path) -> LocalRepository:
 class Stack:
     """Everything behind the sockets, with real parts."""
 
-    def __init__(self, repository: LocalRepository, limits: Limits | None = None) -> None:
+    def __init__(self, repository: LocalRepository, limits: Limits | None = None, *, access_log: bool = False) -> None:
         self.repository = repository
         self.meter = PrometheusMeter("0.0-test")
         engines = {EngineName.ONNXRUNTIME: OnnxRuntimeEngine()}
@@ -154,7 +154,7 @@ class Stack:
             self.meter,
             limits or Limits(),
             pages,
-            About(version="0.0-test"),
+            About(version="0.0-test", access_log=access_log),
         )
 
     def serve(self, listener: ListenerOptions | None = None) -> ServerHandle:
