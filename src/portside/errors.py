@@ -109,9 +109,19 @@ class UnsupportedMedia(PortsideError):
 
 
 class MethodNotAllowed(PortsideError):
-    """The address exists, the verb does not."""
+    """The address exists, the verb does not.
+
+    Args:
+        message: see :class:`PortsideError`.
+        allowed: the verbs that the address takes, where they are known.
+        detail: see :class:`PortsideError`.
+    """
 
     code = ErrorCode.METHOD_NOT_ALLOWED
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = (), detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.allowed = allowed
 
 
 class NotFound(PortsideError):

@@ -91,10 +91,14 @@ def shorten(value: object) -> str:
     text = ""
     if isinstance(value, str):
         value = value[: _SHOWN + 1]
-    for chunk in json.JSONEncoder().iterencode(value):
-        text += chunk[: _SHOWN + 1]
-        if len(text) > _SHOWN:
-            return text[:_SHOWN] + "…"
+    try:
+        for chunk in json.JSONEncoder().iterencode(value):
+            text += chunk[: _SHOWN + 1]
+            if len(text) > _SHOWN:
+                return text[:_SHOWN] + "…"
+    except RecursionError:
+        # Only where json_depth was set near the interpreter's own limit.
+        return text + "…"
     return text
 
 

@@ -27,7 +27,7 @@ from portside.model.tensors import DType
 from portside.protocol import jsontext, oip_binary, oip_tensor
 from portside.protocol.base import OCTETS, HttpReply, Limits
 from portside.protocol.oip_wish import ALL_BYTES, ALL_JSON, Wish, check_half, read_outputs, read_parameters
-from portside.protocol.status import http_status, retry_headers
+from portside.protocol.status import error_headers, http_status
 
 HEADER_LENGTH = b"inference-header-content-length"
 """Says how many bytes of a body are JSON; tensors as bytes follow."""
@@ -96,9 +96,11 @@ def match(method: str, path: str) -> OipRoute | None:
         )
     else:
         return None
-    verb = "POST" if route.action is Action.INFER else "GET"
-    if method != verb:
-        raise MethodNotAllowed(f"{method} is not possible here: {jsontext.printable(path[:200])} takes {verb}")
+    verbs = ("POST",) if route.action is Action.INFER else ("GET", "HEAD")
+    if method not in verbs:
+        raise MethodNotAllowed(
+            f"{method} is not possible here: {jsontext.printable(path[:200])} takes {verbs[0]}", allowed=verbs
+        )
     return route
 
 
@@ -185,7 +187,7 @@ def encode_error(error: PortsideError, ref: ModelRef | None = None) -> HttpReply
     if ref is not None and isinstance(error, ModelNotFound):
         message = f"Request for unknown model: '{ref.name}' is not found. {message}"
     body = jsontext.dumps({"error": jsontext.printable(message)})
-    return HttpReply(http_status(error.code), body, headers=retry_headers(error.code))
+    return HttpReply(http_status(error.code), body, headers=error_headers(error))
 
 
 def _ref(name: str, version: str | None) -> ModelRef:

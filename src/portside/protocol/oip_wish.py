@@ -58,7 +58,7 @@ def read_parameters(value: object) -> tuple[float | None, bool]:
         if name in _SEQUENCE and given:
             raise Unsupported(f"parameter '{name}': this server has no sequence models; leave it out")
     timeout_us = value.get("timeout", 0)
-    if type(timeout_us) is not int or timeout_us < 0:
+    if type(timeout_us) is not int or not 0 <= timeout_us < 2**63:
         raise InvalidRequest(
             f"parameter 'timeout' is {jsontext.shorten(timeout_us)}, expected a whole number of microseconds"
         )

@@ -22,7 +22,7 @@ from portside.model.manifest import Manifest
 from portside.model.ref import ModelRef
 from portside.protocol import jsontext, media, predict_json
 from portside.protocol.base import HttpReply, Limits
-from portside.protocol.status import http_status, retry_headers
+from portside.protocol.status import error_headers, http_status
 
 _PREFIX = "/predict/"
 _MAX_TOP_K = 1_000_000
@@ -47,7 +47,7 @@ def match(method: str, path: str) -> ModelRef | None:
         raise RouteNotFound("no model is named: expected /predict/<model>")
     ref = ModelRef.parse(jsontext.printable(path[len(_PREFIX) :]))
     if method != "POST":
-        raise MethodNotAllowed(f"{method} is not possible here: /predict/<model> takes POST")
+        raise MethodNotAllowed(f"{method} is not possible here: /predict/<model> takes POST", allowed=("POST",))
     return ref
 
 
@@ -104,7 +104,7 @@ def encode(response: PredictResponse | InferResponse) -> HttpReply:
 def encode_error(error: PortsideError, ref: ModelRef | None = None) -> HttpReply:
     """Writes an error: ``{"error": "<message>", "code": "<stable code>"}``; ``ref`` is not needed here."""
     body = jsontext.dumps({"error": jsontext.printable(error.message), "code": error.code.value})
-    return HttpReply(http_status(error.code), body, headers=retry_headers(error.code))
+    return HttpReply(http_status(error.code), body, headers=error_headers(error))
 
 
 def _decode_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from portside.errors import ErrorCode
+from portside.errors import ErrorCode, MethodNotAllowed, PortsideError
 
 _HTTP = MappingProxyType(
     {
@@ -74,3 +74,10 @@ def tfs_code(code: ErrorCode) -> str:
 def retry_headers(code: ErrorCode) -> tuple[tuple[bytes, bytes], ...]:
     """``Retry-After`` for the states that pass by themselves, nothing for the others."""
     return _RETRY if code in {ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE} else ()
+
+
+def error_headers(error: PortsideError) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that an error's answer has in every protocol: ``Retry-After``, and ``Allow`` for a wrong verb."""
+    if isinstance(error, MethodNotAllowed) and error.allowed:
+        return ((b"allow", ", ".join(error.allowed).encode("ascii")),)
+    return retry_headers(error.code)

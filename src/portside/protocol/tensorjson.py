@@ -81,7 +81,11 @@ def is_b64(value: object) -> bool:
 
 
 def decode_b64(value: object) -> bytes:
-    """The bytes of a ``{"b64": "<base64>"}`` object; padding may be missing. Raises InvalidTensor."""
+    """The bytes of a ``{"b64": "<base64>"}`` object; padding may be missing, line breaks may be there.
+
+    Raises:
+        InvalidTensor: another object, or not base64.
+    """
     if not (type(value) is dict and is_b64(value)):
         raise InvalidTensor(
             f'{jsontext.describe(value)} is not a base64 object: expected {{"b64": "<base64>"}} and no other key'
@@ -89,6 +93,10 @@ def decode_b64(value: object) -> bytes:
     text = value["b64"]
     if type(text) is not str:
         raise InvalidTensor(f"{jsontext.describe(text)} is not of expected type: string (base64 under the key 'b64')")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        text = "".join(text.split()).rstrip("=")
     try:
         return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError as e:

@@ -24,7 +24,7 @@ from portside.model.signature import Signature
 from portside.model.tensors import Array, TensorSpec
 from portside.protocol import jsontext, tensorjson
 from portside.protocol.base import HttpReply, Limits
-from portside.protocol.status import http_status, retry_headers
+from portside.protocol.status import error_headers, http_status
 
 SIGNATURE_NAME = "serving_default"
 """The only signature that a model has here."""
@@ -103,7 +103,7 @@ def decode(body: bytes | memoryview, signature: Signature, ref: ModelRef, limits
         PayloadTooLarge: too many elements.
     """
     document = jsontext.read_object(body, limits)
-    if document.get("signature_name"):
+    if "signature_name" in document:
         _check_signature_name(document["signature_name"])
     if "instances" in document:
         if "inputs" in document:
@@ -136,7 +136,7 @@ def encode_error(error: PortsideError, ref: ModelRef | None = None) -> HttpReply
     """Writes an error; ``ref`` is what was asked for, where an address was read."""
     message = jsontext.printable(_message(error, ref))
     body = b'{\n    "error": ' + orjson.dumps(message) + b"\n}"
-    return HttpReply(http_status(error.code), body, headers=retry_headers(error.code))
+    return HttpReply(http_status(error.code), body, headers=error_headers(error))
 
 
 def _ref(name: str, version: str | None, label: str | None) -> ModelRef:
@@ -146,7 +146,7 @@ def _ref(name: str, version: str | None, label: str | None) -> ModelRef:
 def _check_signature_name(name: object) -> None:
     if type(name) is not str:
         raise InvalidRequest(f"'signature_name' key must be a string value: {jsontext.describe(name)}")
-    if name != SIGNATURE_NAME:
+    if name not in {"", SIGNATURE_NAME}:
         raise InvalidRequest(
             f"Serving signature name: {jsontext.shorten(name)} not found in signature def; "
             f'leave it out or use "{SIGNATURE_NAME}"'

@@ -121,6 +121,17 @@ def test_a_description_is_short_whatever_the_value(value: object) -> None:
     assert len(jsontext.describe(value)) < 260
 
 
+def test_a_value_too_deep_to_show_is_cut() -> None:
+    value: object = 1
+    for _ in range(100_000):
+        value = [value]
+    assert jsontext.shorten(value).endswith("…")
+    value = {"x": 1}
+    for _ in range(5_000):
+        value = {"": value}
+    assert jsontext.shorten(value).endswith("…")
+
+
 def test_numbers_that_are_none_are_written_as_tokens() -> None:
     body = jsontext.dumps([jsontext.number(v) for v in (1.5, math.nan, math.inf, -math.inf)])
     assert body == b"[1.5,NaN,Infinity,-Infinity]"

@@ -72,6 +72,17 @@ def test_wrong_addresses(method: str, path: str, error: type[PortsideError]) -> 
     oip_rest.encode_error(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/v2/models/m/infer", b"POST"), ("POST", "/v2/models/m", b"GET, HEAD"), ("PUT", "/v2", b"GET, HEAD")],
+)
+def test_a_wrong_verb_says_which_are_right(method: str, path: str, allowed: bytes) -> None:
+    with pytest.raises(MethodNotAllowed) as caught:
+        oip_rest.match(method, path)
+    reply = oip_rest.encode_error(caught.value)
+    assert (reply.status, reply.headers) == (405, ((b"allow", allowed),))
+
+
 @pytest.mark.parametrize("path", ["/", "/v1/models/m", "/v20", "/predict/m"])
 def test_other_addresses_are_others(path: str) -> None:
     assert oip_rest.match("GET", path) is None
@@ -204,6 +215,8 @@ def test_what_is_said_beside_the_inputs(world: Any) -> None:
         ({"inputs": [tensor(FOUR)], "parameters": []}, InvalidRequest, "'parameters' is not an object"),
         ({"inputs": [tensor(FOUR)], "parameters": {"timeout": -1}}, InvalidRequest, "microseconds"),
         ({"inputs": [tensor(FOUR)], "parameters": {"timeout": "5"}}, InvalidRequest, "microseconds"),
+        ({"inputs": [tensor(FOUR)], "parameters": {"timeout": 10**400, "x": float("nan")}}, InvalidRequest,
+         "microseconds"),
         ({"inputs": [tensor(FOUR)], "parameters": {"timeout": True}}, InvalidRequest, "microseconds"),
         ({"inputs": [tensor(FOUR)], "parameters": {"binary_data_output": "yes"}}, InvalidRequest, "true or false"),
         ({"inputs": [tensor(FOUR)], "parameters": {"triton_x": 1}}, InvalidRequest, "reserved"),

@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 from portside import errors
-from portside.errors import ErrorCode, PortsideError
-from portside.protocol.status import http_status, retry_headers, tfs_code
+from portside.errors import ErrorCode, MethodNotAllowed, Overloaded, PortsideError
+from portside.protocol.status import error_headers, http_status, retry_headers, tfs_code
 
 CANONICAL = {
     "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
@@ -50,3 +50,9 @@ def test_statuses_that_clients_act_upon(code: ErrorCode, status: int) -> None:
 def test_only_what_passes_by_itself_says_when_to_come_back() -> None:
     assert {c for c in ErrorCode if retry_headers(c)} == {ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE}
     assert retry_headers(ErrorCode.OVERLOADED) == ((b"retry-after", b"1"),)
+
+
+def test_a_wrong_verb_says_which_are_right() -> None:
+    assert error_headers(MethodNotAllowed("no", allowed=("GET", "HEAD"))) == ((b"allow", b"GET, HEAD"),)
+    assert error_headers(MethodNotAllowed("no")) == ()
+    assert error_headers(Overloaded("full")) == ((b"retry-after", b"1"),)

@@ -101,6 +101,11 @@ def test_pictures_pass_as_strings_whatever_the_type() -> None:
     assert array.tolist() == [b"a", b"ab"]
 
 
+@pytest.mark.parametrize("text", ["YWI=", "YWI", "YW\nI=\n", " Y W I = ", "YWI=="])
+def test_base64_as_other_programs_write_it(text: str) -> None:
+    assert tensorjson.decode_b64({"b64": text}) == b"ab"
+
+
 def test_too_many_elements_and_too_many_dimensions() -> None:
     for value in ([1] * 101, [[1] * 51] * 2, [[[1] * 101]]):
         with pytest.raises(PayloadTooLarge, match="at most 100"):

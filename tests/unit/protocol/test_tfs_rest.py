@@ -164,6 +164,7 @@ def test_pictures_pass_where_numbers_are_expected(world: Any) -> None:
         ({"instances": {"x": 1}}, "Expecting 'instances' to be an list/array"),
         ({"instances": []}, "No values in 'instances' array"),
         ({"signature_name": "x", "instances": ROWS}, 'Serving signature name: "x" not found in signature def'),
+        ({"signature_name": None, "instances": ROWS}, "'signature_name' key must be a string value"),
         ({"signature_name": 5, "instances": ROWS}, "'signature_name' key must be a string value"),
         ({"instances": [[1, 2], [3, "a"]]},
          "element: 1 of 'instances' list. Error: JSON Value: \"a\" Type: String is not of expected type: float"),
