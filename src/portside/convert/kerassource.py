@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -152,13 +153,13 @@ def _saved_model(source: Source) -> Network:
             f"{': choose one of them (--signature)' if known else ': save it with signatures'}"
         )
     function = model.signatures[source.signature_name]
-    arguments = function.structured_input_signature[1]
+    given = function.structured_input_signature[1]
+    arguments = {key: given[key] for key in sorted(given, key=_natural)}
     own = tuple(_spec(key, spec.shape, spec.dtype.name) for key, spec in arguments.items())
     if not own:
         raise ConversionFailed(f"signature {source.signature_name!r} takes no inputs: there is nothing to ask it")
     inputs = declared(with_batch(_shared_batch(own)), source.inputs, may_open=False)
-    # loaded in any order; output_2 comes before output_10
-    outputs = tuple(sorted(function.structured_outputs, key=lambda key: (len(key), key)))
+    outputs = tuple(sorted(function.structured_outputs, key=_natural))
 
     def call(tensors: Sequence[Any]) -> Sequence[Any]:
         answer = function(**dict(zip(arguments, tensors, strict=True)))
@@ -166,6 +167,11 @@ def _saved_model(source: Source) -> Network:
 
     names = () if list(outputs) == ["output_0"] else outputs
     return Network(f"TensorFlow {tf.__version__} SavedModel", call, inputs, names or ("",), model)
+
+
+def _natural(name: str) -> list[int | str]:
+    """Sorts output_2 before output_10; a loaded SavedModel has them in any order."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _spec(name: str, shape: Any, dtype: str) -> TensorSpec:  # noqa: ANN401 -- a tuple or a TensorShape

@@ -91,9 +91,11 @@ def _run(evaluator: Any, inputs: Mapping[str, Array]) -> list[Array]:  # noqa: A
 
 
 def _decoded(array: Array) -> Array:
+    # objects, because that is how the library holds the strings of the graph itself
+    texts = np.empty(array.shape, dtype=object)
     items: list[bytes] = array.ravel().tolist()
-    texts = [item.decode("utf-8") for item in items]
-    return np.array(texts, dtype=np.str_).reshape(array.shape)
+    texts.reshape(-1)[:] = [item.decode("utf-8") for item in items]
+    return texts
 
 
 def _encoded(array: Array) -> Array:
