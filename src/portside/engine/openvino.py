@@ -12,6 +12,7 @@ from portside.engine.base import Session
 from portside.engine.foreign import refused_inputs
 from portside.engine.host import isa_flags
 from portside.engine.recognise import cannot_load, check_kind
+from portside.engine.shapes import ShapeGuard
 from portside.errors import EngineFailed, Unsupported
 from portside.model.artifact import Format
 from portside.model.config import EngineConfig, EngineName, Precision
@@ -75,14 +76,23 @@ class OpenVinoEngine:
             requests = [compiled.create_infer_request() for _ in range(config.instances)]
         except Exception as e:  # the library raises many kinds; all become answers
             raise cannot_load(f"{_RUNTIME} {self.version()}", entry, e) from e
-        return [OpenVinoSession(library.Tensor, request, signature) for request in requests]
+        guard = ShapeGuard(model) if _has_open_extents(signature) else None
+        return [OpenVinoSession(library.Tensor, request, signature, guard) for request in requests]
 
 
 class OpenVinoSession:
-    """One stream of a compiled model."""
+    """One stream of a compiled model.
 
-    def __init__(self, tensor: Any, request: Any, signature: Signature) -> None:  # noqa: ANN401 -- untyped library
+    Args:
+        tensor: the library's class of tensors.
+        request: what runs the graph; of this session alone.
+        signature: as the library sees the graph.
+        guard: for a graph with open extents beside the rows; shared by the sessions of one load.
+    """
+
+    def __init__(self, tensor: Any, request: Any, signature: Signature, guard: ShapeGuard | None) -> None:  # noqa: ANN401
         self._tensor = tensor
+        self._guard = guard
         self._request = request
         self._signature = signature
         self._inputs = tuple(s.name for s in signature.inputs)
@@ -114,6 +124,7 @@ class OpenVinoSession:
     def _give(self, inputs: Mapping[str, Array]) -> None:
         if len(inputs) != len(self._inputs):
             raise ValueError("wrong number of inputs")
+        moved = False
         for index, name in enumerate(self._inputs):
             array = inputs[name]
             buffer = self._buffers.get(name)
@@ -123,7 +134,10 @@ class OpenVinoSession:
                 buffer = np.empty(array.shape, array.dtype)
                 self._request.set_input_tensor(index, self._tensor(buffer, shared_memory=True))
                 self._buffers[name] = buffer
+                moved = True
             np.copyto(buffer, array, casting="no")
+        if moved and self._guard is not None:
+            self._guard.check([inputs[name] for name in self._inputs])
 
 
 def _library() -> Any:  # noqa: ANN401 -- the library has no types
@@ -146,6 +160,10 @@ def _properties(config: EngineConfig) -> dict[str, str | int | bool]:
         # Pinned streams of two models, or of two processes, all land on the same first cores.
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def _has_open_extents(signature: Signature) -> bool:
+    return any(isinstance(extent, str) for spec in signature.inputs for extent in spec.shape[1:])
 
 
 def _signature(model: Any) -> Signature:  # noqa: ANN401 -- the library has no types

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from portside.engine.onnxstamp import read_stamp
 from portside.errors import EngineFailed
 from portside.model.artifact import Format
 
@@ -66,8 +67,15 @@ def cannot_load(runtime: str, entry: Path, cause: Exception) -> EngineFailed:
         entry: the file.
         cause: what the library raised; its words go into the detail.
     """
+    found = recognised(entry)
+    if found == _ONNX:
+        stamp = read_stamp(entry)
+        if stamp is None:
+            found += " that is damaged or cut off"
+        else:
+            found += f" of IR version {stamp.ir_version} and opset {stamp.opset}"
     return EngineFailed(
-        f"{runtime} cannot load {entry.name!r}: it is {recognised(entry)}; "
-        "expected a complete model of a version that this runtime reads",
+        f"{runtime} cannot load {entry.name!r}: it is {found}; expected a complete model with versions and operators "
+        "that this runtime knows",
         detail=f"{entry}: {cause}",
     )

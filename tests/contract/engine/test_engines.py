@@ -169,6 +169,25 @@ def test_a_failed_run_never_answers_with_an_older_result(
                 session.run({"a": np.ones((2, 3), np.float32), "b": np.ones((4, 5), np.float32)})
 
 
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_row_of_another_length_than_the_weights(engine: Engine, save: Save, operator: str, instances: int) -> None:
+    path = save(
+        [helper.make_node(operator, ["x", "w"], ["y"])],
+        [("x", FLOAT, ["n", "k"])],
+        [("y", FLOAT, ["n", 3])],
+        w=np.ones((4, 3), np.float32),
+    )
+    for session in engine.load(path, config(engine, instances=instances)):
+        for rows_given, length in ((1, 4), (2, 5), (2, 4), (2, 3), (7, 4), (2, 5)):
+            x = np.ones((rows_given, length), np.float32)
+            if length == 4:
+                assert session.run({"x": x})["y"].tolist() == [[4, 4, 4]] * rows_given
+            else:
+                with pytest.raises(InvalidTensor):
+                    session.run({"x": x})
+
+
 def test_an_input_that_the_graph_ignores_is_still_an_input(engine: Engine, save: Save) -> None:
     path = save(
         [helper.make_node("Relu", ["x"], ["y"])],
@@ -305,6 +324,13 @@ class TestOnnxRuntime:
             engine.load(mlp, config(engine, Precision.BF16))
         with pytest.raises(Unsupported, match="OpenVINO"):
             engine.load(mlp.with_suffix(".xml"), config(engine))
+
+    def test_a_graph_that_is_too_new_is_named_with_its_versions(self, mlp: Path) -> None:
+        model = onnx.load(mlp)
+        model.ir_version = 99
+        onnx.save(model, mlp)
+        with pytest.raises(EngineFailed, match="IR version 99 and opset 18"):
+            open_one(OnnxRuntimeEngine(), mlp)
 
     def test_strings_are_utf_8_bytes(self, save: Save) -> None:
         kind = onnx.TensorProto.STRING

@@ -48,9 +48,10 @@ def test_the_name_tells_the_format() -> None:
 
 def test_the_foreign_words_go_into_the_detail(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(b"\x08\x0a")
+    path.write_bytes(b"\x08\x0a\x3a\x50cut off")
     error = cannot_load("Engine 1.0", path, RuntimeError("line 3 of /secret/parser.cc"))
     assert "secret" not in error.message
+    assert "damaged" in error.message
     assert "an ONNX graph" in error.message
     assert error.detail is not None
     assert "line 3" in error.detail
