@@ -101,7 +101,10 @@ class DataPlane:
             servable.meter.request(request.protocol, code, monotonic() - started)
 
     def _timeout_s(self, wanted_s: float | None) -> float:
-        return self._timeouts.default_s if wanted_s is None else min(wanted_s, self._timeouts.longest_s)
+        if wanted_s is None:
+            return self._timeouts.default_s
+        # In this order a NaN becomes the longest, not an unbounded wait.
+        return min(self._timeouts.longest_s, wanted_s)
 
 
 def failed(servable: Servable, cause: BaseException) -> str:

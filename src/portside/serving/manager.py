@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from portside.engine.base import Engine
-from portside.errors import EngineFailed, PortsideError
+from portside.errors import EngineFailed, ModelNotFound, PortsideError
 from portside.model.config import EngineName
 from portside.model.status import State, VersionStatus
 from portside.observe.ports import Meter
@@ -187,6 +187,10 @@ class Manager:
             model = self._models.setdefault(name, Inventory(name))
             if isinstance(state, ModelState):
                 model.publish(state)
+            elif isinstance(state, ModelNotFound) and not model.slots:
+                # Nothing of it is loaded, so nothing can be lost by believing it.
+                del self._models[name]
+                self._required = None if self._required is None else self._required - ({name} - self._options.only)
             elif not model.absent:
                 model.absent = True
                 log.warning(
@@ -201,6 +205,7 @@ class Manager:
 
     def _act(self) -> None:
         """Carries out what the policy says for every model, and swaps the routing table."""
+        self._changed.set()
         if self._closing:
             return
         now = self._clock()
@@ -221,7 +226,6 @@ class Manager:
             self._begin(*next_load(loads, self._last_loaded), now)
         self.router.swap({name: model.route() for name, model in self._models.items() if model.visible})
         self._wake_at(min(waits, default=None), now)
-        self._changed.set()
 
     def _wake_at(self, until: float | None, now: float) -> None:
         if self._timer is not None:
@@ -255,7 +259,9 @@ class Manager:
         try:
             limit = self._options.load_timeout_s
             work = in_thread(lambda: self._loader.load(model.name, slot.version, slot.warm), f"load {model.name}")
-            self._welcome(model, slot, await asyncio.wait_for(work, limit))
+            warm = await asyncio.wait_for(work, limit)
+            if not self._closing:
+                self._welcome(model, slot, warm)
         except Exception as e:  # noqa: BLE001 -- whatever it is, healthy versions go on
             self._fail(model, slot, _reason(e, self._options.load_timeout_s))
         finally:

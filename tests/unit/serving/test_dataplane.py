@@ -133,7 +133,7 @@ async def test_a_caller_never_waits_beyond_its_deadline(make: SimpleNamespace) -
     ledger, session = Ledger(), make.GatedSession(shut=True)
     servable = make.servable(session, meter=ledger)
     dataplane = plane(servable, default_s=0.02, longest_s=0.03)
-    for timeout_s in (None, 0.01, 999.0, 0.0, -1.0):
+    for timeout_s in (None, 0.01, 999.0, 0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(DeadlineExceeded):
             await dataplane.infer(servable, InferRequest(REF, {"x": ONES}, timeout_s=timeout_s))
     assert servable.in_flight == 0

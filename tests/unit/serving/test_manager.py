@@ -451,6 +451,37 @@ async def test_closing_while_loading_abandons_the_load(world: World) -> None:
     assert not manager.ready()
 
 
+async def test_a_load_that_ends_while_closing_is_not_taken_up(world: World) -> None:
+    world.publish()
+    manager = world.manager()
+    await manager.start()
+    await world.loading()
+    servable = manager.router.resolve(ModelRef("line"))
+    servable.hold()
+    world.engine.gate.clear()
+    world.publish()
+    await world.loading()
+    closing = asyncio.ensure_future(manager.aclose())
+    world.engine.gate.set()
+    await until(manager, lambda: manager._loading is None)
+    servable.release()
+    await closing
+    assert ("servable", 2) not in world.meter.events
+
+
+async def test_a_broken_model_that_is_taken_away_no_longer_stands_in_the_way(world: World) -> None:
+    world.publish("good")
+    world.spoil(world.publish("bad"), "bad")
+    manager = world.manager(retries=Retries(1))
+    await manager.start()
+    assert not manager.ready()
+    assert await ask(manager, "good") == (1, 1)
+    world.repository.delete("bad", 1, force=True)
+    await until(manager, manager.ready)
+    with pytest.raises(ModelNotFound):
+        manager.statuses("bad")
+
+
 def test_whose_load_comes_first() -> None:
     a, b, c = Inventory("a"), Inventory("b"), Inventory("c")
     loads = [(m, Load(1)) for m in (a, b, c)]

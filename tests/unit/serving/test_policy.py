@@ -134,3 +134,93 @@ def test_whatever_the_state_nothing_that_answers_is_taken_away(view: View) -> No
     if view.serving in states and states[view.serving].state is R and view.published and view.published.versions:
         assert serving is not None, "a model that answers goes on answering"
     assert len({(type(a), a) for a in actions}) == len(actions)
+
+
+events = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.booleans()),
+        st.tuples(st.just("delete"), st.integers(1, 9)),
+        st.tuples(st.just("pin"), st.none() | st.integers(1, 9)),
+        st.tuples(st.just("alias"), st.integers(1, 9)),
+        st.tuples(st.just("work"), st.integers(1, 3)),
+    ),
+    max_size=25,
+)
+
+
+class Simulation:
+    """A model's life with instant loads, one action at a time; broken versions fail to load."""
+
+    def __init__(self) -> None:
+        self.state = published(1)
+        self.broken: set[int] = set()
+        self.next = 2
+        self.loaded: dict[int, Loaded] = {}
+        self.failures: dict[int, Failure] = {}
+        self.serving: int | None = None
+        self.now = 0.0
+
+    def view(self) -> View:
+        return View(self.state, tuple(self.loaded.values()), tuple(self.failures.values()), self.serving)
+
+    def happen(self, kind: str, value: int | None) -> None:
+        state = self.state
+        there = set(state.versions)
+        if kind == "publish":
+            self.broken |= {self.next} if value else set()
+            self.state = ModelState("m", (*state.versions, self.next), state.aliases, state.pin)
+            self.next += 1
+        elif kind == "delete" and len(there) > 1 and value in there:
+            self.state = ModelState("m", tuple(sorted(there - {value})), state.aliases, state.pin)
+        elif kind == "pin" and (value is None or value in there):
+            self.state = ModelState("m", state.versions, state.aliases, None if value is None else Pin(value))
+        elif kind == "alias":
+            self.state = ModelState("m", state.versions, {"a": int(value or 1)}, state.pin)
+        elif kind == "work":
+            for _ in range(int(value or 1)):
+                self.step()
+
+    def step(self) -> bool:
+        """Carries out the first action; whether there was one."""
+        self.now += 100.0
+        self.failures = {v: f for v, f in self.failures.items() if v in self.state.versions}
+        actions = plan(self.view(), RETRIES, self.now)
+        answered = self.serving
+        if actions:
+            self._carry_out(actions[0])
+        self.serving = choose_serving(self.view())
+        assert answered is None or self.serving is not None, "a model that answers goes on answering"
+        return bool(actions)
+
+    def _carry_out(self, action: object) -> None:
+        match action:
+            case Load(version, for_all) if version in self.broken:
+                attempts = 1 if version not in self.failures else self.failures[version].attempts + 1
+                self.failures[version] = Failure(version, attempts, self.now)
+            case Load(version, for_all):
+                self.failures.pop(version, None)
+                self.loaded[version] = Loaded(version, R, 0, for_all)
+            case Drain(version):
+                self.loaded[version] = Loaded(version, D)
+            case Unload(version):
+                del self.loaded[version]
+
+
+@given(events)
+def test_every_life_comes_to_rest_where_it_should(happenings: list[tuple[str, int | None]]) -> None:
+    world = Simulation()
+    for kind, value in happenings:
+        world.happen(kind, value)
+    for _ in range(200):
+        if not world.step():
+            break
+    else:
+        raise AssertionError("it never comes to rest")
+    current = world.state.current
+    assert current is not None
+    if current in world.broken:
+        assert world.serving != current
+    else:
+        assert world.serving == current
+        aliased = set(world.state.aliases.values()) & set(world.state.versions) - world.broken
+        assert set(world.loaded) == {current} | aliased
