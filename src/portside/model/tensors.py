@@ -34,6 +34,9 @@ class DType(Enum):
     STRING = "string"
     """Variable-length bytes; a numpy array of dtype ``object`` whose elements are ``bytes``."""
 
+    # Members are single objects, so identity will do; Enum's own hash is Python code, several times a request.
+    __hash__ = object.__hash__
+
     @property
     def numpy(self) -> np.dtype[np.generic]:
         """The numpy dtype that arrays of this type have inside the process."""
