@@ -80,8 +80,10 @@ class OnnxRuntimeSession:
         self._signature = signature
         self._inputs = tuple(s.name for s in signature.inputs)
         self._outputs = tuple(s.name for s in signature.outputs)
-        # The list is built once: left to the library, it would be built on every run.
+        # Built once: left to the library, the list would be built on every run.
         self._wanted = list(self._outputs)
+        # Graphs with one output are the common case, and for a tiny graph building a dict from pairs shows.
+        self._only = self._outputs[0] if len(self._outputs) == 1 else None
 
     @property
     def input_names(self) -> Sequence[str]:
@@ -96,6 +98,8 @@ class OnnxRuntimeSession:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See :meth:`portside.engine.base.Session.run`."""
         try:
+            if self._only is not None:
+                return {self._only: self._run(self._wanted, inputs)[0]}
             return dict(zip(self._outputs, self._run(self._wanted, inputs), strict=True))
         except Exception as e:  # the library raises many kinds; all become answers
             raise refused_inputs(_RUNTIME, self._signature, inputs, e) from e

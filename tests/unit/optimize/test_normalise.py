@@ -16,19 +16,13 @@ from portside.model.tensors import DType, TensorSpec
 from portside.optimize.base import Graph
 from portside.optimize.normalise import FuseNormalisation
 from portside.optimize.sequence import run_passes
+from portside.processing.normalise import normalise
 
 RGB = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def pixels(channels: int = 3, batch: int = 3) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (batch, 16, 12, channels), dtype=np.uint8)
-
-
-def normalise(raw: np.ndarray, image: ImageInput) -> np.ndarray:
-    """The declaration's formula, in float64."""
-    values = (raw.astype(np.float64) * image.scale - np.array(image.mean)) / np.array(image.std)
-    ordered = values.transpose(0, 3, 1, 2) if image.layout is Layout.NCHW else values
-    return np.ascontiguousarray(ordered, dtype=np.float32)
 
 
 def operators(graph: Graph) -> list[str]:
