@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,6 +240,23 @@ async def test_the_old_version_answers_while_the_new_one_loads(world: World) -> 
     await until(manager, lambda: states(manager) == {2: State.READY})
     assert await ask(manager) == (2, 2)
     assert world.meter.events == [("servable", 1), ("loaded", 1), ("servable", 2), ("loaded", 2), ("forget", 1)]
+
+
+async def test_an_unloaded_version_is_freed(world: World) -> None:
+    world.publish()
+    manager = world.manager()
+    await manager.start()
+    pool = manager.router.resolve(ModelRef("line")).pool
+    session = weakref.ref(pool._instances[0].session)
+    workers = [t for t in threading.enumerate() if t.name.startswith("line:1#")]
+    assert workers
+    assert session() is not None
+    await pool.submit(lambda s: s.run({"x": ONES}), float("inf"))
+    world.publish()
+    await until(manager, lambda: states(manager) == {2: State.READY})
+    for worker in workers:
+        await asyncio.to_thread(worker.join, 30)
+    assert session() is None
 
 
 async def test_not_ready_while_the_first_version_loads(world: World) -> None:
