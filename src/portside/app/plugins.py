@@ -19,8 +19,9 @@ from portside.optimize.batchnorm import FoldBatchNorm
 from portside.optimize.normalise import FuseNormalisation
 from portside.optimize.simplify import Simplify
 
-STEP_COMMAND = (sys.executable, "-m", "portside.app.step")
-"""Starts one step of a build with :func:`toolbox`."""
+STEP_COMMAND = (sys.executable, "-P", "-m", "portside.app.step")
+"""Starts one step of a build with :func:`toolbox`. ``-P``: a file in the working folder that happens to be called like
+a module of ours or of the standard library must not take its place."""
 
 
 def converters() -> Sequence[Converter]:

@@ -70,9 +70,7 @@ def build(recipe: Recipe, tools: Toolbox, repository: Repository, progress: Prog
         proven = _prove(recipe, tools, progress, space)
         if proven.manifest.verdict is not Verdict.PASS and not recipe.force:
             raise _refusal(proven)
-        progress.start("publish")
-        published = repository.publish(proven.manifest, space.step(PUBLISH), force=recipe.force)
-        progress.finish(f"{published.name}:{published.version}{' (forced)' if published.forced else ''}")
+        published = _publish(proven.manifest, repository, space.step(PUBLISH), progress, force=recipe.force)
     return msgspec.structs.replace(proven, manifest=published, published=True)
 
 
@@ -111,6 +109,17 @@ def _prove(recipe: Recipe, tools: Toolbox, progress: Progress, space: Workspace)
     made = make_manifest(recipe, converted, optimized, tuned, space.files(StepName.OPTIMIZE.value))
     manifest = gather(made, space)
     return BuildResult(manifest, False, space.folder / REPORT, space.folder, tuple(line.records))
+
+
+def _publish(manifest: Manifest, repository: Repository, files: Path, progress: Progress, *, force: bool) -> Manifest:
+    progress.start("publish")
+    note = "failed"
+    try:
+        published = repository.publish(manifest, files, force=force)
+        note = f"{published.name}:{published.version}{' (forced)' if published.forced else ''}"
+    finally:
+        progress.finish(note)
+    return published
 
 
 def _refusal(proven: BuildResult) -> VerificationFailed:

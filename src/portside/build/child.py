@@ -32,8 +32,10 @@ STEPS: Mapping[StepName, Step[Any, Any]] = MappingProxyType({s.name: s for s in 
 """Every step that may be asked for."""
 
 
-def run_step(arguments: Sequence[str], tools: Toolbox) -> int:
-    """Runs the step in the folder that ``arguments`` name; ``--into`` puts the results into another folder.
+def main(arguments: Sequence[str], tools: Toolbox) -> int:
+    """What a step's process does: runs the step in the folder that ``arguments`` name.
+
+    ``--into`` puts the results into another folder.
 
     Returns:
         exit status: 0 whenever there is an answer in ``output.json``, be it an error.
@@ -45,20 +47,34 @@ def run_step(arguments: Sequence[str], tools: Toolbox) -> int:
         sys.stdout.reconfigure(line_buffering=True)
     folder = Path(options.folder).absolute()
     into = Path(options.into).absolute() if options.into else folder
-    (into / FILES).mkdir(parents=True, exist_ok=True)
     progress: Progress = NullProgress()
     if options.progress_fd is not None:
         os.set_inheritable(options.progress_fd, False)
-        _end_with_parent(options.progress_fd)
+        end_with_parent(options.progress_fd)
         progress = PipeProgress(options.progress_fd)
-    job = msgspec.json.decode((folder / INPUT).read_bytes(), type=Job)
-    sys.path.extend(p for p in job.search if p not in sys.path)
-    context = Context(tools, folder.parent, into / FILES, progress)
-    answer = _answer(job, context)
-    write(into / OUTPUT, msgspec.json.encode(answer))
+    answer = run_step(folder, into, tools, progress)
     if answer.failure is not None:
         sys.stderr.write(f"{answer.failure.message}\n{answer.failure.detail or ''}\n")
     return 0
+
+
+def run_step(folder: Path, into: Path, tools: Toolbox, progress: Progress) -> Answer:
+    """Runs the step that ``folder/input.json`` asks for; its files and ``output.json`` go into ``into``.
+
+    Changes ``sys.path``: the user's modules have to be found.
+
+    Returns:
+        what was written.
+
+    Raises:
+        OSError, msgspec.MsgspecError: the input cannot be read; that is no fault of the step.
+    """
+    job = msgspec.json.decode((folder / INPUT).read_bytes(), type=Job)
+    (into / FILES).mkdir(parents=True, exist_ok=True)
+    sys.path.extend(p for p in job.search if p not in sys.path)
+    answer = _answer(job, Context(tools, folder.parent, into / FILES, progress))
+    write(into / OUTPUT, msgspec.json.encode(answer))
+    return answer
 
 
 def _answer(job: Job, context: Context) -> Answer:
@@ -95,7 +111,7 @@ class PipeProgress:
             os._exit(1)
 
 
-def _end_with_parent(descriptor: int) -> None:
+def end_with_parent(descriptor: int) -> None:
     """Ends this process as soon as nobody reads the other end of the pipe any more."""
 
     def wait() -> None:

@@ -59,6 +59,7 @@ class ConvertOutput(msgspec.Struct, frozen=True):
         noise: how far the framework is from itself when it uses another number of threads, by output.
         real_rows: rows that came from real samples.
         skipped: samples that could not be read.
+        refused: invented cases that the original framework could not answer.
     """
 
     converted: Converted
@@ -67,6 +68,7 @@ class ConvertOutput(msgspec.Struct, frozen=True):
     noise: dict[str, float]
     real_rows: int
     skipped: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
 def graph_path(files: Path, converted: Converted) -> Path:
@@ -100,27 +102,37 @@ def convert(given: ConvertInput, context: Context) -> ConvertOutput:
     cases = make_cases(converted.signature, processing, samples, given.seed)
     reference = converter.reference(given.source, converted)
     progress.advance(note=reference.framework)
-    save_cases(context.files / CASES, _golden(cases, reference, given.cores, progress))
-    _save_raw(context.files / RAW, samples.raw)
     noise = _noise(cases, reference, given.cores)
+    cases, refused = _golden(cases, reference, progress)
+    save_cases(context.files / CASES, cases)
+    _save_raw(context.files / RAW, samples.raw)
     progress.finish(f"{reference.framework} -> ONNX opset {converted.opset}, {samples.rows or 'no'} real samples")
-    return ConvertOutput(converted, processing, reference.framework, noise, samples.rows, samples.skipped)
+    return ConvertOutput(converted, processing, reference.framework, noise, samples.rows, samples.skipped, refused)
 
 
-def _golden(cases: Sequence[Case], reference: Reference, cores: int, progress: Progress) -> list[Case]:
-    """The cases with what the original framework answers to them."""
-    reference.set_threads(cores)
-    answered = []
+def _golden(cases: Sequence[Case], reference: Reference, progress: Progress) -> tuple[list[Case], tuple[str, ...]]:
+    """The cases with what the original framework answers, and the names of invented ones that it refuses."""
+    answered, refused = [], []
     for case in cases:
-        answered.append(msgspec.structs.replace(case, expected=reference.run(case.inputs)))
+        try:
+            answered.append(msgspec.structs.replace(case, expected=reference.run(case.inputs)))
+        except ConversionFailed:
+            if case.kind is CaseKind.REAL:
+                raise
+            # zeros or extremes need not be anything that the network was made for
+            refused.append(case.name)
         progress.advance(note=case.name)
-    return answered
+    return answered, tuple(refused)
 
 
 def _noise(cases: Sequence[Case], reference: Reference, cores: int) -> dict[str, float]:
-    """How far the framework is from itself with one thread and with several: largest absolute difference an output."""
-    case = next((c for c in cases if c.kind is CaseKind.REAL), next(iter(cases), None))
+    """How far the framework is from itself with one thread and with ``cores``: largest absolute difference an output.
+
+    Leaves the framework at ``cores`` threads. Empty without real cases, or with one core.
+    """
+    case = next((c for c in cases if c.kind is CaseKind.REAL), None)
     if case is None or cores == 1:
+        reference.set_threads(cores)
         return {}
     reference.set_threads(1)
     one = reference.run(case.inputs)

@@ -60,7 +60,7 @@ def gate_and_tune(given: TuneInput, context: Context) -> Tuned:
     baseline = _baseline(given, context.tools.converters)
     cases = load_cases(before / CASES)
     tuned = tune(subject, cases, context.tools.engines, options, baseline, context.progress)
-    return msgspec.structs.replace(tuned, evidence=_with_noise(tuned.evidence, given.converted))
+    return msgspec.structs.replace(tuned, evidence=_with_notes(tuned.evidence, given.converted))
 
 
 def _baseline(given: TuneInput, converters: Sequence[Converter]) -> Baseline | None:
@@ -73,13 +73,19 @@ def _baseline(given: TuneInput, converters: Sequence[Converter]) -> Baseline | N
     return Baseline(reference.framework, reference.run, given.cores)
 
 
-def _with_noise(evidence: Evidence, converted: ConvertOutput) -> Evidence:
-    """The evidence with one more line: how far the original framework is from itself."""
-    if not converted.noise:
-        return evidence
-    largest = max(converted.noise.values())
-    said = f"{converted.framework} differs from itself by up to {largest:.2g} with another number of threads"
-    return msgspec.structs.replace(evidence, checks={**evidence.checks, "framework noise": said})
+def _with_notes(evidence: Evidence, converted: ConvertOutput) -> Evidence:
+    """The evidence with what the conversion noticed about the original framework and the samples."""
+    notes = dict(evidence.checks)
+    if converted.noise:
+        largest = max(converted.noise.values())
+        notes["framework noise"] = (
+            f"{converted.framework} differs from itself by up to {largest:.2g} with another number of threads"
+        )
+    if converted.refused:
+        notes["left out"] = f"{converted.framework} cannot answer these invented inputs: {', '.join(converted.refused)}"
+    if converted.skipped:
+        notes["unreadable samples"] = "; ".join(converted.skipped)
+    return msgspec.structs.replace(evidence, checks=notes)
 
 
 TUNE = Step(StepName.TUNE, TuneInput, Tuned, gate_and_tune, EngineFailed)

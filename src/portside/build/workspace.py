@@ -165,5 +165,5 @@ def digest_module(dotted: str, search: Sequence[str]) -> str:
 
 
 def import_paths() -> tuple[str, ...]:
-    """Where this process finds modules, the working folder first: a step has to find the same ones."""
-    return (str(Path.cwd()), *(p for p in sys.path if p))
+    """Where this process finds modules, and the working folder last: a step has to find the same ones."""
+    return (*(p for p in sys.path if p), str(Path.cwd()))

@@ -127,10 +127,10 @@ def test_a_step_ends_with_the_build_that_started_it(program: Program, folder: Pa
     step.write_text(
         "import os, sys, threading\n"
         "from pathlib import Path\n"
-        "from portside.build.child import _end_with_parent\n"
+        "from portside.build.child import end_with_parent\n"
         "fd = int(sys.argv[3])\n"
         "os.set_inheritable(fd, False)\n"
-        "_end_with_parent(fd)\n"
+        "end_with_parent(fd)\n"
         "Path(sys.argv[1], 'pid').write_text(str(os.getpid()))\n"
         'os.write(fd, b\'{"call":"start","step":"convert"}\\n\')\n'
         "threading.Event().wait()\n"

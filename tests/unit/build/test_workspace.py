@@ -103,6 +103,6 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
         write(tmp_path / "missing" / "a.json", b"{}")
 
 
-def test_modules_are_looked_for_in_the_working_folder_first() -> None:
-    assert import_paths()[0] == str(Path.cwd())
+def test_modules_are_looked_for_in_the_working_folder_last() -> None:
+    assert import_paths()[-1] == str(Path.cwd())
     assert "" not in import_paths()
