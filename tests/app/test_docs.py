@@ -33,7 +33,7 @@ ALL = commands(cli)
 
 @pytest.mark.parametrize("line", re.findall(r"^portside .*$", README, re.MULTILINE))
 def test_commands_in_the_readme_exist(line: str) -> None:
-    words = line.split("#")[0].split()[1:]
+    words = line.split("#", maxsplit=1)[0].split()[1:]
     command = max((c for c in ALL if tuple(words[: len(c[0])]) == c[0]), key=lambda c: len(c[0]))[1]
     known = {o for p in command.params for o in p.opts}
     for word in words:

@@ -31,7 +31,8 @@ def models() -> None:
 def list_models(repository: Path, *, as_json: bool) -> None:
     """List every version of every model."""
     store = LocalRepository(repository)
-    rows = [_summary(store, state, v) for state in map(store.state, store.models()) for v in reversed(state.versions)]
+    names = store.models() if repository.exists() else ()
+    rows = [_summary(store, state, v) for state in map(store.state, names) for v in reversed(state.versions)]
     if as_json:
         print_json(rows)
         return
