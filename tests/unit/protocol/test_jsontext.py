@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portside.errors import InvalidRequest
+from portside.errors import InvalidRequest, PayloadTooLarge
 from portside.protocol import jsontext
 from portside.protocol.base import Limits
 
@@ -76,6 +76,11 @@ def test_closing_brackets_in_strings_do_not_hide_depth() -> None:
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert jsontext.loads(b"[" + b"[]," * 3000 + b"[]]", LIMITS) == [[]] * 3001
+
+
+def test_too_many_lists_are_refused_before_they_are_built() -> None:
+    with pytest.raises(PayloadTooLarge, match="a JSON document of 1000002 lists and objects"):
+        jsontext.loads(b"[" + b"[],{}," * 500_000 + b"[]]", LIMITS)
 
 
 def test_depth_carries_over_the_pieces_it_is_counted_in() -> None:
