@@ -19,7 +19,6 @@ from portside.server.oip import OipFront
 from portside.server.pages import PageFront, shown
 from portside.server.predict import PredictFront
 from portside.server.tfs import TfsFront
-from portside.server.wire import internal_error
 from portside.serving.dataplane import DataPlane
 from portside.serving.manager import Manager
 
@@ -109,7 +108,7 @@ class Application:
         try:
             found = self._known.get((request.method, request.path))
             if found is None:
-                front = self._fronts.get(request.path.split("/", 2)[1].lower(), front) if request.path != "*" else front
+                front = self._fronts.get(request.path[1:].partition("/")[0].lower(), front)
                 found = self._find(front, request)
             front, endpoint = found
             if b"content-encoding" in request.headers:
@@ -125,7 +124,7 @@ class Application:
             return front.error(Unavailable("the server gave this request up; try again"))
         except Exception:  # noqa: BLE001 -- the client gets an answer, the operator the traceback
             self._meter.failure(front.name, ErrorCode.INTERNAL.value)
-            return _broken(request)
+            return front.error(_broken(request))
 
     def _find(self, front: Front, request: HttpRequest) -> tuple[Front, Endpoint]:
         """The endpoint of an address. Those that exist are remembered, up to a bound."""
@@ -139,13 +138,13 @@ class Application:
         return found
 
 
-def _broken(request: HttpRequest) -> HttpReply:
+def _broken(request: HttpRequest) -> PortsideError:
     """Logs what must not have happened, under an identifier that the client is told."""
     request_id = secrets.token_hex(8)
     _log.exception(
         "a request broke the server's code: %s %s", request.method, request.path[:200], extra={"request_id": request_id}
     )
-    return internal_error(request_id)
+    return PortsideError(f"the server failed to answer; its log says why: quote {request_id} to the operator")
 
 
 def _note(request: HttpRequest, reply: HttpReply, took_s: float) -> None:

@@ -61,15 +61,14 @@ def refusal(error: PortsideError, status: int | None = None) -> HttpReply:
     return HttpReply(http_status(error.code) if status is None else status, error_body(error.message))
 
 
-def internal_error(request_id: str = "") -> HttpReply:
-    """The answer when we broke: no detail, but what to quote to an operator."""
-    hint = f"; quote {request_id} to the operator" if request_id else ""
-    return HttpReply(500, error_body(f"the server failed to answer; its log says why{hint}"))
+def internal_error() -> HttpReply:
+    """The answer when the handler itself broke."""
+    return HttpReply(500, error_body("the server failed to answer; its log says why"))
 
 
-def error_body(message: str, **more: str) -> bytes:
-    """``{"error": message, ...}``."""
-    return msgspec.json.encode({"error": message, **more})
+def error_body(message: str) -> bytes:
+    """``{"error": message}``."""
+    return msgspec.json.encode({"error": message})
 
 
 def _clean(value: bytes) -> bytes:

@@ -40,4 +40,4 @@ def test_refusals() -> None:
     reply = refusal(PayloadTooLarge("too much"), 431)
     assert (reply.status, json.loads(reply.body)) == (431, {"error": "too much"})
     assert refusal(PayloadTooLarge("too much")).status == 413
-    assert "abc123" in json.loads(internal_error("abc123").body)["error"]
+    assert internal_error().status == 500
