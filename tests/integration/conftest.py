@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,13 +140,20 @@ def publish_all(root: Path, work: Path) -> LocalRepository:
 class Stack:
     """Everything behind the sockets, with real parts."""
 
-    def __init__(self, repository: LocalRepository, limits: Limits | None = None, *, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        repository: LocalRepository,
+        limits: Limits | None = None,
+        *,
+        access_log: bool = False,
+        poll_s: float = 0.2,
+    ) -> None:
         self.repository = repository
         self.meter = PrometheusMeter("0.0-test")
         engines = {EngineName.ONNXRUNTIME: OnnxRuntimeEngine()}
         limits = limits or Limits()
         bounds = Bounds(pixels=limits.pixels, items=limits.items)
-        self.manager = Manager(repository, engines, self.meter, ManagerOptions(poll_s=0.2, cores=1, bounds=bounds))
+        self.manager = Manager(repository, engines, self.meter, ManagerOptions(poll_s=poll_s, cores=1, bounds=bounds))
         pages = {"/": HttpReply(200, b"<!doctype html><title>Portside</title>", HTML)}
         self.application = Application(
             DataPlane(self.manager.router),
@@ -180,3 +187,9 @@ def live(small_models: LocalRepository) -> Iterator[ServerHandle]:
 def stack() -> type[Stack]:
     """The parts behind the sockets, for tests that drive them themselves."""
     return Stack
+
+
+@pytest.fixture(scope="session")
+def small_model() -> Callable[[float], SmallModel]:
+    """Makes ``y = x / 2 + add``."""
+    return half_plus_two
