@@ -43,7 +43,9 @@ def test_raw_deflate_and_several_members() -> None:
     assert inflate(gzip.compress(b"hel") + gzip.compress(b"lo"), 100) == b"hello"
 
 
-@pytest.mark.parametrize("data", [b"hello", b"\x1f\x8b garbage", gzip.compress(b"hello" * 99)[:-4], b"\xff" * 50])
+@pytest.mark.parametrize(
+    "data", [b"hello", b"\x1f\x8b garbage", gzip.compress(b"hello" * 99, mtime=0)[:-4], b"\xff" * 50]
+)
 def test_what_is_not_compressed(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         inflate(data, 1000)
