@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portside.convert.base import Converter
 from portside.convert.kinds import Kind, look
-from portside.errors import SourceNotRecognised
+from portside.errors import InvalidSettings, SourceNotRecognised
 from portside.model.source import Source
 
 SUPPORTED: tuple[tuple[str, str], ...] = (
@@ -31,8 +31,14 @@ def detect(source: Source, converters: Sequence[Converter]) -> Converter:
         converters: asked in this order; none of them imports a framework for the answer.
 
     Raises:
+        InvalidSettings: a checkpoint for a file that needs none.
         SourceNotRecognised: what was seen, what to do about it, what is supported, and which extras to install.
     """
+    if source.checkpoint is not None and not source.is_import_path:
+        raise InvalidSettings(
+            f"a checkpoint was given for {Path(source.location).name!r}: it belongs to a network that is named by "
+            "import path (package.module:callable); leave it out for files that hold the whole model"
+        )
     for converter in converters:
         if converter.recognise(source) is not None:
             return converter

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from portside.convert.shapes import BATCH, Observed, example, other_extents, symbols, trials, with_batch
+from portside.convert.shapes import BATCH, Observed, example, other_extents, rows_of, symbols, trials, with_batch
 from portside.errors import ConversionFailed, InvalidSettings
+from portside.model.signature import Signature
 from portside.model.tensors import Array, Dim, TensorSpec
 
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
@@ -116,6 +117,38 @@ def observe(run: Run, inputs: Sequence[TensorSpec]) -> tuple[list[Observed], Map
         "types and extents, and give dimensions that it fixes as numbers",
         detail=str(error),
     )
+
+
+def rows_are_independent(run: Run, signature: Signature, given: Mapping[str, Array]) -> bool:
+    """Whether each row gets the same answer alone as together with another: only then may requests share a batch.
+
+    Args:
+        run: the original network, or the graph.
+        signature: with a batch axis.
+        given: inputs of two rows.
+    """
+    try:
+        together = run(given)
+        alone = [run(rows_of(signature.inputs, given, row)) for row in range(2)]
+    except Exception:  # noqa: BLE001 -- the network is the user's code, and one that cannot do it is not independent
+        return False
+    return all(
+        _close(whole[row : row + 1], single)
+        for row, answers in enumerate(alone)
+        for spec, whole, single in zip(signature.outputs, together, answers, strict=True)
+        if spec.shape[:1] == (signature.batch_dim,)
+    )
+
+
+def _close(one: Array, other: Array) -> bool:
+    """Equal up to rounding: what mixes rows is wrong by more than a thousandth."""
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return bool((one == other).all())
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    scale = float(np.nanmax(np.abs(second), initial=0.0))
+    return bool(np.allclose(first, second, rtol=1e-3, atol=1e-3 * scale if np.isfinite(scale) else 0, equal_nan=True))
 
 
 def _second(run: Run, inputs: Sequence[TensorSpec], extents: Mapping[str, int]) -> Observed:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from portside.convert.base import Recognised
 from portside.convert.digest import source_digest
 from portside.convert.graph import Origin, check, merge, read_specs, require_onnx, set_interface, signature_of, write
-from portside.convert.interface import observe, output_names
+from portside.convert.interface import observe, output_names, rows_are_independent
 from portside.convert.kerassource import Network, load, set_threads, tensor_specs, tensorflow_library, tensors_of
 from portside.convert.kinds import Kind, look
 from portside.convert.quiet import quiet
@@ -74,7 +75,7 @@ class Keras2Onnx:
             counts[:] = [len(answer)]
             return answer
 
-        runs, _ = observe(run, network.inputs)
+        runs, given = observe(run, network.inputs)
         own = network.outputs or ("",) * counts[0]
         names = output_names(own, source.output_names, network.inputs)
         model = stamp(_export(network), self._profile)
@@ -87,6 +88,8 @@ class Keras2Onnx:
         set_interface(model, network.inputs, outputs)
         check(model, strict=False)
         signature = signature_of(model, network.inputs, outputs)
+        if signature.batch_dim is not None and not rows_are_independent(run, signature, given):
+            signature = msgspec.structs.replace(signature, batch_dim=None)
         return write(model, folder, signature, Origin(network.framework, self.name, source_digest(source)))
 
 

@@ -29,17 +29,15 @@ class Observed(msgspec.Struct, frozen=True):
 def with_batch(specs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Renames the symbolic dimension at axis 0 to ``batch``, everywhere.
 
-    Where inputs have different symbols at axis 0, the one that is called ``batch`` is it, or else none of them.
+    Where inputs have different symbols at axis 0, or another axis is called ``batch``, nothing is renamed.
     """
     given = tuple(specs)
     leading = {s.shape[0] for s in given if s.shape and isinstance(s.shape[0], str)}
-    if len(leading) != 1:
+    # somebody who calls another axis the batch means it: [time, batch, features] has its rows in the middle
+    if len(leading) != 1 or (BATCH in symbols(given) and BATCH not in leading):
         return given
     (batch,) = leading
-    mapping: dict[Dim, Dim] = {batch: BATCH}
-    if batch != BATCH:
-        mapping[BATCH] = f"{BATCH}_"
-    return tuple(msgspec.structs.replace(s, shape=tuple(mapping.get(d, d) for d in s.shape)) for s in given)
+    return tuple(msgspec.structs.replace(s, shape=tuple(BATCH if d == batch else d for d in s.shape)) for s in given)
 
 
 def check_declared(specs: Sequence[TensorSpec], source: str) -> None:
@@ -95,6 +93,11 @@ def example(specs: Iterable[TensorSpec], extents: Mapping[str, int], seed: int =
         else:
             made[spec.name] = np.ones(shape, dtype=spec.dtype.numpy)
     return made
+
+
+def rows_of(specs: Iterable[TensorSpec], arrays: Mapping[str, Array], row: int) -> dict[str, Array]:
+    """One row of the inputs that have rows, the others as they are."""
+    return {s.name: arrays[s.name][row : row + 1] if s.shape[:1] == (BATCH,) else arrays[s.name] for s in specs}
 
 
 def follow(name: str, index: int, rank: int, runs: Sequence[Observed]) -> tuple[Dim, ...]:

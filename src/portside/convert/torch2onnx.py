@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+import msgspec
 
 from portside.convert.base import Recognised
 from portside.convert.digest import source_digest
@@ -20,14 +20,22 @@ from portside.convert.graph import (
     signature_of,
     write,
 )
-from portside.convert.interface import observe, output_names
+from portside.convert.interface import observe, output_names, rows_are_independent
 from portside.convert.kinds import Kind, look
 from portside.convert.quiet import quiet
 from portside.convert.shapes import Observed, follow
 from portside.convert.stamp import FLOOR, Profile, stamp
 from portside.convert.torchexport import Exporter, by_capture, by_program, by_script, by_trace, by_traced_script
 from portside.convert.torchprogram import load_program
-from portside.convert.torchsource import Network, leaves, load_module, load_script, tensors_of, torch_library
+from portside.convert.torchsource import (
+    Network,
+    array_of,
+    leaves,
+    load_module,
+    load_script,
+    tensors_of,
+    torch_library,
+)
 from portside.errors import ConversionFailed, PortsideError, SourceNotRecognised
 from portside.model.signature import Signature
 from portside.model.source import Converted, Source
@@ -89,7 +97,7 @@ class Torch2Onnx:
         def run(arrays: Mapping[str, Array]) -> Sequence[Array]:
             found = leaves(_answer(network, arrays))
             own[:] = [name for name, _ in found]
-            return [np.empty(tuple(tensor.shape), dtype=bool) for _, tensor in found]
+            return [array_of(tensor) for _, tensor in found]
 
         runs, given = observe(run, network.inputs)
         names = output_names(own, source.output_names, network.inputs)
@@ -101,6 +109,8 @@ class Torch2Onnx:
             except Exception as e:  # noqa: BLE001 -- the next exporter may do it, and all are reported if none does
                 failures.append(f"{label}: {type(e).__name__}: {str(e).strip()[:1500]}")
                 continue
+            if signature.batch_dim is not None and not rows_are_independent(run, signature, given):
+                signature = msgspec.structs.replace(signature, batch_dim=None)
             origin = Origin(network.framework, self.name, source_digest(source, network.code))
             return write(model, folder, signature, origin)
         raise ConversionFailed(
@@ -124,7 +134,7 @@ class TorchReference:
         """See :meth:`portside.convert.base.Reference.run`."""
         try:
             found = leaves(_answer(self._network, inputs))
-            return {name: np.array(t.numpy()) for name, (_, t) in zip(self._outputs, found, strict=True)}
+            return {name: array_of(t) for name, (_, t) in zip(self._outputs, found, strict=True)}
         except Exception as e:  # the user's code: anything may come
             raise ConversionFailed(f"the original network failed: {type(e).__name__}", detail=str(e)) from e
 

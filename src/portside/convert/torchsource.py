@@ -101,6 +101,13 @@ def tensors_of(inputs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> lis
     return [torch.from_numpy(np.require(arrays[s.name], requirements=["C", "W"])) for s in inputs]
 
 
+def array_of(tensor: Any) -> Array:  # noqa: ANN401 -- a tensor
+    """A copy of a tensor; brain floats, which numpy does not have, as float32."""
+    torch = torch_library()
+    plain = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+    return np.array(plain.numpy(force=True))
+
+
 def leaves(result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 -- whatever a network returns
     """The tensors in what a network returned, with their names ("" where a tuple gives none).
 
@@ -141,7 +148,7 @@ def _construct(source: Source, torch: Any) -> Any:  # noqa: ANN401 -- the librar
             detail=repr(e),
         ) from e
     if not isinstance(module, torch.nn.Module):
-        raise InvalidSettings(f"'{source.location}' returns a {type(module).__name__}, expected a torch.nn.Module")
+        raise InvalidSettings(f"'{source.location}' returns {type(module).__name__}, expected a torch.nn.Module")
     return module
 
 
