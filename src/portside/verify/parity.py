@@ -39,7 +39,7 @@ class Difference(msgspec.Struct, frozen=True):
     Attributes:
         rows: rows compared.
         shape_error: why arrays could not be compared (a sentence), or empty.
-        numeric: false for strings, which are only equal or not.
+        floating: whether the elements are floats; others (integers, booleans, strings) are only equal or not.
         max_abs: largest absolute difference over elements finite on both sides.
         mean_abs: mean absolute difference, likewise.
         max_rel: largest ``2|a-b| / (|a|+|b|)``, elements near zero masked.
@@ -60,7 +60,7 @@ class Difference(msgspec.Struct, frozen=True):
 
     rows: int = 0
     shape_error: str = ""
-    numeric: bool = True
+    floating: bool = True
     max_abs: float = 0.0
     mean_abs: float = 0.0
     max_rel: float = 0.0
@@ -90,7 +90,7 @@ class Comparison:
         self._batched = batched
         self._rows: list[_Row] = []
         self._shape_error = ""
-        self._numeric = True
+        self._floating = True
 
     def add(self, reference: Array, candidate: Array) -> None:
         """One call's arrays. Arrays of different shape or kind are noted, not compared."""
@@ -100,18 +100,19 @@ class Comparison:
                 f"{reference.dtype}{list(reference.shape)}"
             )
             return
-        for a, b in zip(self._split(reference), self._split(candidate), strict=True):
-            if a.dtype.kind in "OSU":
-                self._numeric = False
-                self._rows.append(_equality_row(a, b))
-            else:
-                self._rows.append(_numeric_row(a, b))
+        self._floating = reference.dtype.kind == "f"
+        measure = _equality_row if reference.dtype.kind in "OSU" else _numeric_row
+        self._rows += [measure(a, b) for a, b in zip(self._split(reference), self._split(candidate), strict=True)]
+
+    def missing(self) -> None:
+        """One call that lacks this output."""
+        self._shape_error = self._shape_error or "is missing"
 
     def result(self) -> Difference:
         """The sum over all rows added so far."""
         if not self._rows:
-            return Difference(shape_error=self._shape_error, numeric=self._numeric)
-        return _summary(self._rows, self._shape_error, numeric=self._numeric)
+            return Difference(shape_error=self._shape_error, floating=self._floating)
+        return _summary(self._rows, self._shape_error, floating=self._floating)
 
     def _split(self, array: Array) -> Iterator[Array]:
         return iter(array if self._batched and array.ndim else array[np.newaxis])
@@ -211,7 +212,7 @@ def _ranks(a: Array, b: Array) -> dict[str, Any]:
     return ranks
 
 
-def _summary(rows: list[_Row], shape_error: str, *, numeric: bool) -> Difference:
+def _summary(rows: list[_Row], shape_error: str, *, floating: bool) -> Difference:
     def total(field: str) -> float:
         return float(sum(getattr(r, field) for r in rows))
 
@@ -222,7 +223,7 @@ def _summary(rows: list[_Row], shape_error: str, *, numeric: bool) -> Difference
     return Difference(
         rows=len(rows),
         shape_error=shape_error,
-        numeric=numeric,
+        floating=floating,
         max_abs=_bounded(max(r.max_abs for r in rows)),
         mean_abs=_bounded(total("sum_abs") / finite),
         max_rel=_bounded(max(r.max_rel for r in rows)),

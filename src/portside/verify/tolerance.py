@@ -23,7 +23,7 @@ _TOO_NOISY = 1e-2
 _SCORES_RMS = 0.10
 _VALUES_RMS = 0.02
 _SYNTHETIC = 3.0
-_PEAK = 10.0
+_PEAK = 8.0
 _SIGMAS = 3.0
 _FLIPS = 0.05
 _SILENT_LIMIT = 1e-7
@@ -88,7 +88,9 @@ def scale_of(reference: Difference) -> float:
 def too_noisy(reference: Difference, noise: Noise) -> bool:
     """Whether the reference's own noise hides faults, so that no verdict can rest on this output."""
     scale = scale_of(reference)
-    return noise.unequal > _FLIPS or (scale > 0 and noise.floor > _TOO_NOISY * scale)
+    if not reference.floating:
+        return noise.unequal > _FLIPS
+    return scale > 0 and noise.floor > _TOO_NOISY * scale
 
 
 def tolerance(reference: Difference, noise: Noise, rule: Rule) -> Tolerance:
@@ -155,7 +157,7 @@ def _broken(name: str, rule: Rule, found: Difference, allowed: Tolerance, confid
         yield f"{where} {found.shape_error}"
     if not found.nan_equal:
         yield f"{where} has NaN or infinity in other places than the reference{worst}"
-    if rule.dtype not in _FLOATS:
+    if not found.floating:
         if found.unequal > allowed.unequal:
             yield f"{where}: {found.unequal:.3%} of the elements differ, at most {allowed.unequal:.3%} may{worst}"
         return
@@ -173,6 +175,3 @@ def _broken(name: str, rule: Rule, found: Difference, allowed: Tolerance, confid
             f"{where}: the largest element moved in {len(found.flips)} of {found.ranked} rows, "
             f"at most {allowed.flips:.0%} may"
         )
-
-
-_FLOATS = frozenset({DType.FLOAT16, DType.FLOAT32, DType.FLOAT64})
