@@ -28,7 +28,7 @@ class ModelState(msgspec.Struct, frozen=True):
 
     Attributes:
         name: the model.
-        versions: published versions, ascending.
+        versions: published versions, ascending; empty when all were deleted.
         aliases: alias to version; an alias may point at a version that is gone (then it does not resolve).
         pin: see :class:`Pin`.
     """
@@ -61,7 +61,7 @@ class Repository(Protocol):
         """Names of the models that have at least one published version, sorted."""
 
     def state(self, name: str) -> ModelState:
-        """What is published under a name. Raises ModelNotFound."""
+        """What is published under a name. Raises ModelNotFound where nothing ever was."""
 
     def manifest(self, name: str, version: int) -> Manifest:
         """One version's record. Raises ModelNotFound, VersionNotFound, CorruptArtifact."""

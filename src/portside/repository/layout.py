@@ -49,6 +49,11 @@ def outdated_marks(entries: Iterable[str]) -> list[str]:
     return [entry for _, entry in marks[:-1]]
 
 
+def is_retired(entry: str) -> bool:
+    """Whether this name in a model's folder says that a version was deleted."""
+    return _RETIRED.match(entry) is not None
+
+
 def is_leftover(entry: str) -> bool:
     """Whether this name in a model's folder belongs to work that has not ended (or never will)."""
     return _LEFTOVER.match(entry) is not None

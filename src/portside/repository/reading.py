@@ -41,7 +41,12 @@ class Reader:
             return [name for name in self.model_names() if any(self._found(self._root / name))]
 
     def state(self, name: str) -> ModelState:
-        """One consistent look at a model. Raises ModelNotFound, InvalidRequest, RepositoryFailed."""
+        """One consistent look at a model; without versions if all were deleted.
+
+        Raises:
+            ModelNotFound: nothing was ever published there.
+            InvalidRequest, RepositoryFailed: as everywhere.
+        """
         folder = self.model_folder(name)
         with storing(f"read the model {name!r}"):
             for _ in range(_LOOKS):
@@ -49,7 +54,8 @@ class Reader:
                 # The same before and behind the listing: then this is how they were at its time.
                 if read_names(folder) == names:
                     break
-        if not versions:
+            emptied = not versions and any(map(layout.is_retired, entries(folder)))
+        if not versions and not emptied:
             raise no_model(name)
         return ModelState(name, versions, names.aliases, names.pin)
 

@@ -22,7 +22,7 @@ from portside.errors import (
 from portside.model.artifact import Artifact, ArtifactFile
 from portside.model.evidence import Verdict
 from portside.model.manifest import Manifest
-from portside.repository.base import Pin, Repository
+from portside.repository.base import ModelState, Pin, Repository
 
 Make = Callable[..., Manifest]
 ESCAPES = ["../iris", "a/b", "/etc/passwd", "", ".", "..", "-x", "x" * 200, "a\0b", ".hidden", "a\n", "ünïcode"]
@@ -215,8 +215,8 @@ def test_a_number_is_never_used_again(repository: Repository, manifest: Make, fi
     for version in (4, 2, 1):
         repository.delete("iris", version, force=True)
     repository.collect_garbage(min_age_s=0.0)
-    with pytest.raises(ModelNotFound):
-        repository.state("iris")
+    assert repository.state("iris") == ModelState("iris", (), {})
+    assert repository.state("iris").current is None
     assert repository.models() == []
     assert repository.publish(manifest(), files).version == 5
     assert repository.state("iris").versions == (5,)
