@@ -435,3 +435,18 @@ def test_slow_clients_do_not_keep_others_waiting(small_models: Any, stack: Any) 
             slow.sendall(b"GET / HTTP/1.1\r\nHos")
             assert httpx.get(handle.url + "/healthz").status_code == 200
             assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_lame_duck_still_answers(small_models: Any, stack: Any) -> None:
+    parts = stack(small_models)
+    stop, ready = Stop(), asyncio.get_running_loop().create_future()
+    options = ServerOptions(port=0, lame_duck_s=3600)
+    running = asyncio.ensure_future(serve(parts.application, parts.manager, options, ready.set_result, stop))
+    url = await asyncio.wait_for(ready, 60)
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        stop.ask()
+        statuses = {(await client.get("/readyz")).status_code for _ in range(20)}
+        assert 503 in statuses, "balancers are told to go elsewhere"
+        assert (await client.post(HALF, json={"instances": [1.0]})).status_code == 200
+    stop.ask()
+    await asyncio.wait_for(running, 20)

@@ -140,7 +140,7 @@ class RequestReader:
             self._body = bytearray(body) + data
         self.received += len(data)
         if self.received > self._options.body_bytes:
-            self._refuse(self._too_large("more"), 413)
+            self._refuse(self._too_large(f"{self.received} or more"), 413)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -228,9 +228,8 @@ class RequestReader:
         raise self._refused
 
     def _too_large(self, length: str) -> PayloadTooLarge:
-        return PayloadTooLarge(
-            f"the body has {length} bytes, at most {self._options.body_bytes} are read: send fewer items at a time"
-        )
+        most = self._options.body_bytes
+        return PayloadTooLarge(f"the body has {length} bytes, at most {most} are read: send fewer items at a time")
 
     def _head_too_large(self, url_bytes: int) -> Refused:
         options = self._options
