@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from portside.errors import CorruptArtifact, InvalidRequest, ModelNotFound, VersionNotFound
@@ -84,8 +85,10 @@ class Reader:
         with storing(f"read {name}:{version}"):
             if 0 < version < _END_OF_VERSIONS:
                 folder = model / str(version)
-                if self.stays_inside(folder) and layout.MANIFEST in entries(folder):
-                    return folder
+                # it may be deleted between the two looks
+                with suppress(FileNotFoundError):
+                    if self.stays_inside(folder) and layout.MANIFEST in entries(folder):
+                        return folder
             self.state(name)
             raise no_version(name, version)
 
