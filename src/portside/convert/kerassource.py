@@ -102,7 +102,7 @@ def _keras(source: Source) -> Network:
             "layers are not loaded from a file): save it with model.export(...) as a SavedModel instead",
             detail=str(e),
         ) from e
-    if model.inputs:  # a sequential model that was never built has none, and cannot be run without
+    if getattr(model, "inputs", None):  # a sequential model that was never built has none
         own = tuple(_spec(x.name, x.shape, x.dtype) for x in model.inputs)
         inputs = declared(with_batch(_shared_batch(own)), source.inputs, may_open=False)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,12 +21,11 @@ def rename_values(graph: onnx.GraphProto, wanted: Mapping[str, str]) -> Mapping[
         every renaming that was done.
     """
     mapping = {old: new for old, new in wanted.items() if old != new}
-    taken = set(_names(graph)) | set(mapping.values())
-    for new in [n for n in mapping.values() if n not in wanted]:
-        if new in set(_names(graph)):
-            spare = next(f"{new}__{i}" for i in range(len(taken) + 1) if f"{new}__{i}" not in taken)
-            taken.add(spare)
-            mapping[new] = spare
+    present = set(_names(graph))
+    taken = present | set(mapping.values())
+    for new in [n for n in mapping.values() if n in present and n not in wanted]:
+        mapping[new] = _spare(new, taken)
+        taken.add(mapping[new])
     if mapping:
         _apply(graph, mapping)
     return mapping
@@ -48,9 +47,20 @@ def rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
             copies.append((output.name, name))
     mapping = rename_values(graph, wanted)
     for old, new in copies:
-        graph.node.add(op_type="Identity", input=[mapping.get(old, old)], output=[new], name=f"copy_{new}")
+        origin = mapping.get(old, old)
+        present = set(_names(graph))
+        if new in present:
+            moved = _spare(new, present)
+            rename_values(graph, {new: moved})
+            mapping = {**mapping, **{k: moved for k, v in mapping.items() if v == new}, new: moved}
+            origin = moved if origin == new else origin
+        graph.node.add(op_type="Identity", input=[origin], output=[new], name=f"copy_{new}")
     for output, name in zip(graph.output, names, strict=True):
         output.name = name
+
+
+def _spare(name: str, taken: Set[str]) -> str:
+    return next(f"{name}__{i}" for i in range(len(taken) + 1) if f"{name}__{i}" not in taken)
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str]:
