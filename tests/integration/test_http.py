@@ -450,3 +450,24 @@ async def test_a_lame_duck_still_answers(small_models: Any, stack: Any) -> None:
         assert (await client.post(HALF, json={"instances": [1.0]})).status_code == 200
     stop.ask()
     await asyncio.wait_for(running, 20)
+
+
+async def test_cancellations_from_inside_and_from_outside(app: Any) -> None:
+    gates: list[asyncio.Future[HttpReply]] = []
+
+    async def waits(given: HttpRequest) -> HttpReply:
+        gates.append(asyncio.get_running_loop().create_future())
+        return await gates[-1]
+
+    application = app.application
+    application._known["GET", "/waits"] = (application._pages, waits)
+    inside = asyncio.ensure_future(ask(app, "GET", "/waits"))
+    outside = asyncio.ensure_future(ask(app, "GET", "/waits"))
+    await asyncio.sleep(0)
+    assert len(gates) == 2
+    gates[0].cancel()
+    reply = await asyncio.wait_for(inside, 10)
+    assert (reply.status, dict(reply.headers)[b"retry-after"]) == (503, b"1")
+    outside.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await outside

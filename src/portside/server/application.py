@@ -96,14 +96,7 @@ class Application:
 
     async def handle(self, request: HttpRequest) -> HttpReply:
         """Answers one request; whatever goes wrong becomes a reply. Only a cancellation from outside comes out."""
-        if self._access_log:
-            started = perf_counter()
-            reply = await self._answer(request)
-            _note(request, reply, perf_counter() - started)
-            return reply
-        return await self._answer(request)
-
-    async def _answer(self, request: HttpRequest) -> HttpReply:
+        started = perf_counter() if self._access_log else 0.0
         front: Front = self._pages
         try:
             found = self._known.get((request.method, request.path))
@@ -113,18 +106,21 @@ class Application:
             front, endpoint = found
             if b"content-encoding" in request.headers:
                 request = await decoded(request, self._limits.body_bytes)
-            return await endpoint(request)
+            reply = await endpoint(request)
         except PortsideError as e:
             self._meter.failure(front.name, e.code.value)
-            return front.error(e)
+            reply = front.error(e)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return front.error(Unavailable("the server gave this request up; try again"))
+            reply = front.error(Unavailable("the server gave this request up; try again"))
         except Exception:  # noqa: BLE001 -- the client gets an answer, the operator the traceback
             self._meter.failure(front.name, ErrorCode.INTERNAL.value)
-            return front.error(_broken(request))
+            reply = front.error(_broken(request))
+        if self._access_log:
+            _note(request, reply, perf_counter() - started)
+        return reply
 
     def _find(self, front: Front, request: HttpRequest) -> tuple[Front, Endpoint]:
         """The endpoint of an address. Those that exist are remembered, up to a bound."""
