@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from portside.build.candidates import Way, configs, ways
+from portside.build.choose import choose, explain
+from portside.build.measure import Baseline, Measured, Times, measure, typical_case
 from portside.engine.base import Engine
+from portside.engine.recognise import format_of
+from portside.errors import InvalidSettings
 from portside.model.config import EngineConfig, EngineName, Goal, Precision
-from portside.model.evidence import Evidence, Measurement
-from portside.model.tensors import Array
+from portside.model.evidence import CaseKind, Evidence, Measurement, Verdict
 from portside.observe.ports import Progress
 from portside.verify.cases import Case
-from portside.verify.check import Subject
+from portside.verify.check import gate
+from portside.verify.subject import Subject
+from portside.verify.yardstick import Yardstick, yardstick
 
+__all__ = ["Baseline", "TuneOptions", "Tuned", "tune"]
 
-class Baseline(msgspec.Struct, frozen=True):
-    """The original network in its own framework, for comparison (``convert.base.Reference``).
-
-    Attributes:
-        label: framework and version, for a person ("PyTorch 2.13.0 eager").
-        run: answers once, inputs by name; called from one thread.
-        threads: how many threads one call uses.
-    """
-
-    label: str
-    run: Callable[[Mapping[str, Array]], object]
-    threads: int = 1
+_NAMES = {EngineName.ONNXRUNTIME: "ONNX Runtime", EngineName.OPENVINO: "OpenVINO"}
+_PERCENT = 100
+_RANK = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+_LEAST_NOISE = 0.03
+_MOST_NOISE = 0.25
 
 
 class TuneOptions(msgspec.Struct, frozen=True):
@@ -81,6 +82,180 @@ def tune(
 
     Raises:
         InvalidSettings: nothing to choose from, or there are no cases.
-        EngineFailed: the converted graph cannot be run.
+        MissingExtra: ``onnx`` is not installed.
     """
-    raise NotImplementedError
+    found = ways(engines, format_of(subject.candidate.path), options.engines, options.precisions)
+    if not found:
+        allowed = ", ".join(name.value for name in options.engines)
+        raise InvalidSettings(
+            f"none of the allowed engines ({allowed}) runs this model in "
+            f"{' or '.join(p.value for p in options.precisions)}: allow another engine or fp32"
+        )
+    with yardstick(subject, cases, engines) as measure_by:
+        gated = _gate_all(measure_by, found, options.cores, progress)
+        tried = _tried(gated, options.cores)
+        measured = _measure_all(measure_by, tried, options, baseline, progress)
+        tuned = _decide(measure_by, tried, gated, measured, options)
+    progress.finish(f"{tuned.config}")
+    if baseline is None or measured.baseline is None:
+        return tuned
+    rows = (_baseline_row(baseline, measured.baseline), *tuned.measurements)
+    return msgspec.structs.replace(tuned, measurements=rows)
+
+
+def _gate_all(measure_by: Yardstick, found: Sequence[Way], cores: int, progress: Progress) -> dict[Way, Evidence]:
+    """One check of each way, with all cores."""
+    progress.start("verify", len(found))
+    gated = {}
+    for way in found:
+        gated[way] = gate(measure_by, EngineConfig(way.engine, way.precision, cores, 1))
+        progress.advance(note=f"{_label(way)}: {gated[way].verdict.value}")
+    progress.finish(", ".join(f"{_label(way)} {evidence.verdict.value}" for way, evidence in gated.items()))
+    return gated
+
+
+def _tried(gated: Mapping[Way, Evidence], cores: int) -> list[EngineConfig]:
+    """All splits of the ways with the best verdict; one of each other way, so that the table shows what it costs."""
+    best = min((evidence.verdict for evidence in gated.values()), key=_RANK.index)
+    tried: list[EngineConfig] = []
+    for way, evidence in gated.items():
+        every = configs(way, cores)
+        tried += every if evidence.verdict is best and best is not Verdict.FAIL else every[:1]
+    return tried
+
+
+def _measure_all(
+    measure_by: Yardstick,
+    tried: Sequence[EngineConfig],
+    options: TuneOptions,
+    baseline: Baseline | None,
+    progress: Progress,
+) -> Measured:
+    progress.start("tune", _PERCENT)
+    tick = _Clockwork(progress, options.budget_s).tick
+    pairs = [(measure_by.engines[config.engine], config) for config in tried]
+    case = typical_case(measure_by.cases)
+    return measure(measure_by.subject, case, pairs, baseline, options.budget_s, tick)
+
+
+class _Clockwork:
+    """Turns time into progress: nobody knows how many rounds fit."""
+
+    def __init__(self, progress: Progress, budget_s: float) -> None:
+        self._progress = progress
+        self._budget_s = budget_s
+        self._start = time.monotonic()
+        self._shown = 0
+
+    def tick(self) -> None:
+        """Shows how much of the time is gone."""
+        gone = min(_PERCENT, int(_PERCENT * (time.monotonic() - self._start) / self._budget_s))
+        if gone > self._shown:
+            self._progress.advance(gone - self._shown)
+            self._shown = gone
+
+
+def _decide(
+    measure_by: Yardstick,
+    tried: Sequence[EngineConfig],
+    gated: Mapping[Way, Evidence],
+    measured: Measured,
+    options: TuneOptions,
+) -> Tuned:
+    """Chooses, and checks the chosen configuration itself where its threads are not those of the gate."""
+    noise = min(_MOST_NOISE, max(_LEAST_NOISE, 2 * abs(measured.control - 1)))
+    rows = [_row(config, gated[_way(config)], measured, index) for index, config in enumerate(tried)]
+    # Every turn either ends or takes one row out of the choice.
+    for _ in tried:
+        chosen = choose(rows, options.goal, noise)
+        if chosen is None:
+            break
+        evidence = gated[_way(tried[chosen])]
+        if tried[chosen].threads != options.cores:
+            evidence = gate(measure_by, tried[chosen])
+        if evidence.verdict is rows[chosen].verdict:
+            return _tuned(tried[chosen], evidence, explain(rows, chosen, options.goal, noise), measured, noise)
+        reason = _first_reason(evidence) or "the gate says otherwise with these threads"
+        rows[chosen] = msgspec.structs.replace(rows[chosen], verdict=evidence.verdict, reason=reason)
+    closest = _closest(tried, gated)
+    rows[closest] = msgspec.structs.replace(rows[closest], chosen=True)
+    return _tuned(tried[closest], gated[_way(tried[closest])], rows, measured, noise)
+
+
+def _tuned(
+    config: EngineConfig, evidence: Evidence, rows: Sequence[Measurement], measured: Measured, noise: float
+) -> Tuned:
+    said = (
+        f"the same runner, timed under two names: {measured.control:.3f} to 1; "
+        f"differences under {noise:.0%} count as none"
+    )
+    checks = {**evidence.checks, "timing": said}
+    checked = msgspec.structs.replace(evidence, config=str(config), checks=checks)
+    return Tuned(config, checked, tuple(_with_speedup(rows, measured.baseline)))
+
+
+def _closest(tried: Sequence[EngineConfig], gated: Mapping[Way, Evidence]) -> int:
+    """Of configurations that all fail, the one whose answers are the nearest."""
+
+    def distance(config: EngineConfig) -> tuple[bool, float]:
+        outputs = gated[_way(config)].outputs
+        worst = max((row.max_abs / row.limit for row in outputs if row.limit > 0), default=0.0)
+        return not outputs, worst
+
+    return min(range(len(tried)), key=lambda index: distance(tried[index]))
+
+
+def _row(config: EngineConfig, evidence: Evidence, measured: Measured, index: int) -> Measurement:
+    times = measured.candidates[index] or Times(0.0, 0.0, 0.0)
+    real = [row for row in evidence.outputs if row.kind is CaseKind.REAL] or list(evidence.outputs)
+    ranked = [row.top1 for row in real if row.top1 is not None]
+    failed = measured.failures.get(index, "")
+    return Measurement(
+        label=_label(_way(config)),
+        engine=config.engine.value,
+        precision=config.precision.value,
+        threads=config.threads,
+        instances=config.instances,
+        latency_ms=times.latency_s * 1e3,
+        p95_ms=times.p95_s * 1e3,
+        throughput_rps=times.rows_per_s,
+        speedup=0.0,
+        top1=min(ranked) if ranked else None,
+        max_abs=max((row.max_abs for row in real), default=None),
+        verdict=Verdict.FAIL if failed else evidence.verdict,
+        reason=failed or (_first_reason(evidence) if evidence.verdict is Verdict.FAIL else ""),
+    )
+
+
+def _baseline_row(baseline: Baseline, times: Times) -> Measurement:
+    return Measurement(
+        label=baseline.label,
+        engine=baseline.label.partition(" ")[0].lower(),
+        precision=Precision.FP32.value,
+        threads=baseline.threads,
+        instances=1,
+        latency_ms=times.latency_s * 1e3,
+        p95_ms=times.p95_s * 1e3,
+        throughput_rps=times.rows_per_s,
+        speedup=1.0,
+    )
+
+
+def _with_speedup(rows: Sequence[Measurement], baseline: Times | None) -> Iterator[Measurement]:
+    """The rows with their speed-up over the baseline, or over the first of them."""
+    base_ms = baseline.latency_s * 1e3 if baseline else next((r.latency_ms for r in rows if r.latency_ms > 0), 0.0)
+    for row in rows:
+        speedup = base_ms / row.latency_ms if row.latency_ms > 0 else 0.0
+        yield msgspec.structs.replace(row, speedup=speedup)
+
+
+def _way(config: EngineConfig) -> Way:
+    return Way(config.engine, config.precision)
+
+
+def _label(way: Way) -> str:
+    return f"{_NAMES[way.engine]} {way.precision.value}"
+
+
+def _first_reason(evidence: Evidence) -> str:
+    return evidence.reasons[0] if evidence.reasons else ""
