@@ -181,8 +181,8 @@ def _spec(value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
     dtype = _TYPES.get(tensor.elem_type) if value.type.HasField("tensor_type") else None
     if dtype is None:
         raise ConversionFailed(
-            f"{kind} '{value.name}' is not a plain tensor (sequences, maps, optional and 4-, 8- and 16-bit brain "
-            "floats cannot be served): change the network's interface and export it again"
+            f"{kind} '{value.name}' is not a plain tensor (sequences, maps, optionals, bfloat16 and types under 8 bits "
+            "cannot be served): change the network's interface"
         )
     if not tensor.HasField("shape"):
         raise ConversionFailed(

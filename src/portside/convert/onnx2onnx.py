@@ -59,6 +59,7 @@ class Onnx2Onnx:
         with quiet(folder):
             original = load(Path(source.location))
             framework = _framework(original)
+            _complete(original)
             check(original, strict=False)
             model = stamp(original, self._profile)
             own = own_inputs(model)
@@ -85,6 +86,21 @@ class Onnx2Onnx:
 def _framework(model: onnx.ModelProto) -> str:
     producer = f" by {model.producer_name} {model.producer_version}".rstrip() if model.producer_name else ""
     return f"ONNX opset {opset_of(model)}{producer}"
+
+
+def _complete(model: onnx.ModelProto) -> None:
+    """Gives outputs without a shape the one that follows from the graph: runtimes do without, the checker does not."""
+    bare = [
+        o for o in model.graph.output if o.type.HasField("tensor_type") and not o.type.tensor_type.HasField("shape")
+    ]
+    if not bare:
+        return
+    try:
+        inferred = {o.name: o for o in infer(model, strict=False).graph.output}
+    except Exception:  # noqa: BLE001 -- the checker, which comes next, says what is wrong
+        return
+    for output in bare:
+        output.CopyFrom(inferred[output.name])
 
 
 def _clean(name: str) -> str:

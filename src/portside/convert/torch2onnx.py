@@ -107,7 +107,8 @@ class Torch2Onnx:
                 model = exporter(network, tensors_of(network.inputs, given), folder)
                 model, signature = _finish(stamp(model, self._profile), network, names, runs)
             except Exception as e:  # noqa: BLE001 -- the next exporter may do it, and all are reported if none does
-                failures.append(f"{label}: {type(e).__name__}: {str(e).strip()[:1500]}")
+                said = e.message if isinstance(e, PortsideError) else f"{type(e).__name__}: {e}".strip()
+                failures.append(f"{label}: {said[:1500]}")
                 continue
             if signature.batch_dim is not None and not rows_are_independent(run, signature, given):
                 signature = msgspec.structs.replace(signature, batch_dim=None)

@@ -212,3 +212,32 @@ def test_full_disk_is_reported(graph: Graph, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "out" / "model.onnx").mkdir()  # the graph cannot be written there
     with pytest.raises(PortsideError, match="cannot be written"):
         convert(path, tmp_path)
+
+
+def test_large_weights_go_into_a_file_of_their_own(
+    graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    def enlarge(model: Any) -> None:
+        weight = np.arange(4096, dtype=np.float32).reshape(4, 1024)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+
+    path = graph("net (float[N,4] x) => (float[N,1024] y) { y = MatMul(x, w) }", change=enlarge)
+    monkeypatch.setattr("portside.convert.graph._EMBED_BYTES", 4096)
+    converted = convert(path, tmp_path)
+    assert converted.files == ("model.onnx", "model.onnx.data")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(converted.files)
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / converted.graph))
+    assert session.run(None, {"x": np.eye(4, dtype=np.float32)})[0][3, 1023] == 4095
+
+
+def test_shapes_of_large_models_are_still_inferred(graph: Graph, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("portside.convert.graph._LIGHT_BYTES", 0)
+
+    def forget(model: Any) -> None:
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((4, 7), np.float32), "w"))
+
+    path = graph("net (float[N,4] x) => (float[N,9] y) { y = MatMul(x, w) }", change=forget)
+    assert specs(convert(path, tmp_path))[1] == "y: float32[batch, 7]"

@@ -217,6 +217,11 @@ class Nothing(nn.Module):
         return None
 
 
+class Brain(nn.Module):
+    def forward(self, x):
+        return x.bfloat16()
+
+
 class Any(nn.Module):
     def forward(self, *rows):
         return rows[0] + rows[1]
@@ -247,7 +252,9 @@ def test_network_with_free_arguments_takes_inputs_by_position(module: Module, tm
     assert [s.name for s in Torch2Onnx().convert(source, tmp_path).signature.inputs] == ["left", "right"]
 
 
-@pytest.mark.parametrize(("network", "words"), [("Answers", "int"), ("Nothing", "no tensor")])
+@pytest.mark.parametrize(
+    ("network", "words"), [("Answers", "int"), ("Nothing", "no tensor"), ("Brain", "not a plain tensor")]
+)
 def test_outputs_have_to_be_tensors(module: Module, tmp_path: Path, network: str, words: str) -> None:
     source = source_of(f"{module(ODD)}:{network}", "x=float32[batch,2]")
     assert words in refused(ConversionFailed, source, tmp_path)
