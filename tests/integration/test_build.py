@@ -143,7 +143,7 @@ def mlp(nets: Path, **changes: object) -> Recipe:
     source = Source(
         "nets_for_builds:Mlp", checkpoint=checkpoint(nets, "Mlp"), inputs=(parse_input("x=float32[batch,4]"),)
     )
-    recipe = Recipe("mlp", source, samples=rows(nets), cores=1, limits=LIMITS)
+    recipe = Recipe("mlp", source, samples=rows(nets), cores=1, budget_s=1.0, limits=LIMITS)
     return msgspec.structs.replace(recipe, **changes)
 
 
@@ -210,7 +210,7 @@ def test_without_samples_nothing_is_published_unless_forced(
     made = run(mlp(nets), LocalRepository(tmp_path / "other"), tmp_path / "first")
     model = tmp_path / "net.onnx"
     model.write_bytes((made.workspace / "convert/files/graph" / made.manifest.artifact.entry).read_bytes())
-    recipe = Recipe("bare", Source(str(model)), cores=1, limits=LIMITS)
+    recipe = Recipe("bare", Source(str(model)), cores=1, budget_s=1.0, limits=LIMITS)
 
     with pytest.raises(VerificationFailed, match="inconclusive, so it was not published") as caught:
         run(recipe, repository, tmp_path / "ws")
@@ -241,6 +241,7 @@ def test_pictures_make_a_graph_that_takes_pixels(nets: Path, repository: LocalRe
         processing=Processing(image, Classification("", labels=tuple("abcde"))),
         samples=photographs(nets),
         cores=1,
+        budget_s=1.0,
         limits=LIMITS,
     )
     manifest = run(recipe, repository, tmp_path / "ws").manifest
@@ -360,6 +361,7 @@ def test_efficientnet_with_its_real_weights(repository: LocalRepository, tmp_pat
         processing=Processing(image, Classification("")),
         samples=str(photos),
         sample_limit=16,
+        budget_s=6.0,
         limits=LIMITS,
     )
     manifest = run(recipe, repository, tmp_path / "ws").manifest

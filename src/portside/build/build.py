@@ -14,6 +14,7 @@ from portside.build.publish import PUBLISH, gather, make_manifest
 from portside.build.recipe import Recipe, check_recipe
 from portside.build.steps import StepName
 from portside.build.toolbox import Toolbox
+from portside.build.tune import TuneOptions
 from portside.build.tune_step import TUNE, TuneInput
 from portside.build.workspace import (
     RECIPE,
@@ -101,9 +102,8 @@ def _prove(recipe: Recipe, tools: Toolbox, progress: Progress, space: Workspace)
     to_optimize = OptimizeInput(converted.converted, converted.processing, recipe.fuse)
     optimized = line.run(OPTIMIZE, to_optimize, {}, limits.optimize_s)
 
-    to_tune = TuneInput(
-        source, converted, optimized, recipe.goal, recipe.engines, recipe.precisions, cores, recipe.seed
-    )
+    options = TuneOptions(recipe.goal, recipe.engines, recipe.precisions, cores, recipe.budget_s)
+    to_tune = TuneInput(source, converted, optimized, options, recipe.seed)
     tuned = line.run(TUNE, to_tune, {"host": _digest(describe_host())}, limits.tune_s)
 
     made = make_manifest(recipe, converted, optimized, tuned, space.files(StepName.OPTIMIZE.value))

@@ -41,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, omit_defaults=True):
         engines: engines it may choose from.
         precisions: arithmetics it may choose from.
         cores: threads the service may use; ``None``: all that this process may.
+        budget_s: about how long all measurements together may take, seconds.
         seed: of the random cases.
         force: publish even if the verdict is not ``pass``.
         limits: how long the steps may take.
@@ -56,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, omit_defaults=True):
     engines: tuple[EngineName, ...] = tuple(EngineName)
     precisions: tuple[Precision, ...] = tuple(Precision)
     cores: int | None = None
+    budget_s: float = 15.0
     seed: int = 0
     force: bool = False
     limits: TimeLimits = TimeLimits()
@@ -73,6 +75,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise InvalidSettings(f"sample_limit is {recipe.sample_limit}, expected at least 1: leave samples out instead")
     if recipe.cores is not None and recipe.cores < 1:
         raise InvalidSettings(f"cores is {recipe.cores}, expected at least 1")
+    if not recipe.budget_s > 0:
+        raise InvalidSettings(f"budget_s is {recipe.budget_s}, expected seconds above 0")
     if not recipe.engines or not recipe.precisions:
         raise InvalidSettings("no engine or no precision is allowed: name at least one of each, or leave both out")
     for field in recipe.limits.__struct_fields__:

@@ -13,7 +13,6 @@ from portside.convert.base import Converter
 from portside.convert.detect import detect
 from portside.errors import EngineFailed
 from portside.model.artifact import Artifact
-from portside.model.config import EngineName, Goal, Precision
 from portside.model.evidence import Evidence
 from portside.model.source import Source
 from portside.optimize.base import Optimized, artifact_path
@@ -28,20 +27,14 @@ class TuneInput(msgspec.Struct, frozen=True):
         source: the original, for the baseline.
         converted: output of the step ``convert``.
         optimized: output of the step ``optimize``.
-        goal: what "fastest" means.
-        engines: engines that may be chosen.
-        precisions: arithmetics that may be chosen.
-        cores: threads that the service may use.
+        options: what may be chosen, and how long to look.
         seed: of the verifier's test of itself.
     """
 
     source: Source
     converted: ConvertOutput
     optimized: Optimized
-    goal: Goal
-    engines: tuple[EngineName, ...]
-    precisions: tuple[Precision, ...]
-    cores: int
+    options: TuneOptions
     seed: int
 
 
@@ -56,10 +49,9 @@ def gate_and_tune(given: TuneInput, context: Context) -> Tuned:
         seed=given.seed,
         raw=raw_pictures(before),
     )
-    options = TuneOptions(given.goal, given.engines, given.precisions, given.cores)
     baseline = _baseline(given, context.tools.converters)
     cases = load_cases(before / CASES)
-    tuned = tune(subject, cases, context.tools.engines, options, baseline, context.progress)
+    tuned = tune(subject, cases, context.tools.engines, given.options, baseline, context.progress)
     return msgspec.structs.replace(tuned, evidence=_with_notes(tuned.evidence, given.converted))
 
 
@@ -69,8 +61,8 @@ def _baseline(given: TuneInput, converters: Sequence[Converter]) -> Baseline | N
     if source_kind == target_kind:
         return None
     reference = detect(given.source, converters).reference(given.source, given.converted.converted)
-    reference.set_threads(given.cores)
-    return Baseline(reference.framework, reference.run, given.cores)
+    reference.set_threads(given.options.cores)
+    return Baseline(reference.framework, reference.run, given.options.cores)
 
 
 def _with_notes(evidence: Evidence, converted: ConvertOutput) -> Evidence:

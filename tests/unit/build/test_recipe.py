@@ -38,6 +38,7 @@ def test_a_plain_recipe_is_fine() -> None:
     [
         ({"sample_limit": 0}, "sample_limit is 0"),
         ({"cores": 0}, "cores is 0"),
+        ({"budget_s": 0.0}, "budget_s is 0"),
         ({"engines": ()}, "no engine"),
         ({"precisions": ()}, "no precision|no engine or no precision"),
         ({"limits": TimeLimits(convert_s=0)}, "convert_s is 0"),
