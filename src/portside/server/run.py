@@ -6,6 +6,7 @@ The order of stopping: readiness off, stop accepting, finish what is in flight, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -76,7 +77,8 @@ async def serve(
                 _log.info("ready", extra={"url": address})
                 if on_ready is not None:
                     on_ready(address)
-                await stop.asked.wait()
+                with _settled():
+                    await stop.asked.wait()
         finally:
             await _shut_down(application, manager, listener, servers, (options, stop))
 
@@ -140,3 +142,20 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: Stop) -> Iterator[None]:
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Spares what the start has left in memory from every later search for garbage, which would pause all requests.
+
+    Only where the process is ours; embedded, the memory is somebody else's.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if ours:
+        gc.collect()
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
