@@ -18,7 +18,7 @@ from portside.convert.onnxinputs import graph_inputs, own_inputs, relaxed
 from portside.convert.onnxreference import OnnxReference, evaluate
 from portside.convert.quiet import quiet
 from portside.convert.shapes import Observed, example, follow, symbols, trials
-from portside.convert.stamp import FLOOR, Profile, opset_of, stamp
+from portside.convert.stamp import FLOOR, Profile, stamp
 from portside.errors import ConversionFailed, InvalidSettings
 from portside.model.signature import Signature
 from portside.model.source import Converted, Source
@@ -85,7 +85,7 @@ class Onnx2Onnx:
 
 def _framework(model: onnx.ModelProto) -> str:
     producer = f" by {model.producer_name} {model.producer_version}".rstrip() if model.producer_name else ""
-    return f"ONNX opset {opset_of(model)}{producer}"
+    return f"ONNX IR {model.ir_version}{producer}"
 
 
 def _complete(model: onnx.ModelProto) -> None:

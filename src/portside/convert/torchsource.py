@@ -61,6 +61,8 @@ def load_module(source: Source) -> Network:
     module.eval()
     check_declared(source.inputs, f"the network '{source.location}'")
     check_types(source.inputs)
+    if source.checkpoint is None:
+        _refuse_untrained(source, module, torch)
     inputs = with_batch(source.inputs)
     keywords = _keywords(inspect.signature(module.forward), [s.name for s in inputs], source.location)
     file = inspect.getsourcefile(type(module))
@@ -150,6 +152,18 @@ def _construct(source: Source, torch: Any) -> Any:  # noqa: ANN401 -- the librar
     if not isinstance(module, torch.nn.Module):
         raise InvalidSettings(f"'{source.location}' returns {type(module).__name__}, expected a torch.nn.Module")
     return module
+
+
+def _refuse_untrained(source: Source, module: Any, torch: Any) -> None:  # noqa: ANN401 -- the library is optional
+    """Without a checkpoint the callable itself must bring the weights: the same ones on every call."""
+    again = _construct(source, torch).state_dict()
+    for key, value in module.state_dict().items():
+        other = again.get(key)
+        if torch.is_tensor(value) and not (torch.is_tensor(other) and torch.equal(value.cpu(), other.cpu())):
+            raise InvalidSettings(
+                f"'{source.location}' returns other weights on every call ({key}), so they are not trained ones: "
+                "give the trained ones (--checkpoint FILE)"
+            )
 
 
 def _resolve(location: str) -> Any:  # noqa: ANN401 -- whatever it names

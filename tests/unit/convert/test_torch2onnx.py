@@ -39,6 +39,8 @@ class Net(nn.Module):
         super().__init__()
         self.a = nn.Linear(3, width)
         self.b = nn.Linear(width, 2)
+        for weight in self.parameters():
+            nn.init.ones_(weight)
 
     def forward(self, x):
         return self.b(self.a(x))
@@ -138,6 +140,13 @@ def test_module_that_fails_on_import_says_why(module: Module, tmp_path: Path) ->
     name = module("import a_package_that_nobody_has")
     message = refused(InvalidSettings, source_of(f"{name}:Net", "x=float32[batch,3]"), tmp_path)
     assert "a_package_that_nobody_has" in message
+
+
+def test_untrained_weights_are_noticed(tmp_path: Path) -> None:
+    source = source_of("torch.nn:Linear", "x=float32[batch,3]", args=(3, 2))
+    message = refused(InvalidSettings, source, tmp_path)
+    assert "other weights on every call (weight)" in message
+    assert "--checkpoint" in message
 
 
 def test_inputs_have_to_be_declared(module: Module, tmp_path: Path) -> None:
@@ -283,6 +292,8 @@ class Divisible(nn.Module):
         super().__init__()
         self.down = nn.Conv2d(1, 1, 3, stride=2, padding=1)
         self.up = nn.ConvTranspose2d(1, 1, 2, stride=2)
+        for weight in self.parameters():
+            nn.init.ones_(weight)
 
     def forward(self, x):
         return x + self.up(self.down(x))
