@@ -25,7 +25,7 @@ from portside.model.processing import ImageInput
 
 _SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
 _SAID = {
-    Verdict.PASS: "Verified: it answers as the original does",
+    Verdict.PASS: "Verified: it answers as the original does, within the limits below",
     Verdict.FAIL: "Not verified: it answers differently from the original",
     Verdict.INCONCLUSIVE: "Not decided: what was compared proves too little",
 }

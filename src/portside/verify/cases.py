@@ -94,7 +94,8 @@ def save_cases(path: Path, cases: Sequence[Case]) -> None:
 def load_cases(path: Path) -> list[Case]:
     """Reads what :func:`save_cases` wrote. Raises CorruptArtifact."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: numpy forgets to close a file that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             index = msgspec.json.decode(stored[_INDEX].tobytes(), type=list[_Entry])
             return [_restore(entry, stored) for entry in index]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.MsgspecError) as e:

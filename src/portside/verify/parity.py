@@ -164,14 +164,12 @@ def _measured(x: _Float64, y: _Float64, reference: _Float64) -> dict[str, Any]:
     if not x.size:
         return {}
     apart = np.abs(x - y)
-    sums = np.abs(x) + np.abs(y)
-    telling = sums > _NEAR_ZERO * sums.max()
-    relative = 2.0 * apart[telling] / sums[telling]
+    relative = _relative(x, y)
     return {
         "max_abs": float(apart.max()),
         "sum_abs": float(apart.sum()),
         "sum_square": float(np.square(apart).sum()),
-        "relative": int(telling.sum()),
+        "relative": relative.size,
         "max_rel": float(relative.max(initial=0.0)),
         "sum_rel": float(relative.sum()),
         "cosine": _cosine(x, y),
@@ -180,6 +178,18 @@ def _measured(x: _Float64, y: _Float64, reference: _Float64) -> dict[str, Any]:
         "ref_square": float(np.square(reference).sum()),
         "ref_max": float(np.abs(reference).max()),
     }
+
+
+def _relative(x: _Float64, y: _Float64) -> _Float64:
+    """Symmetric relative differences of the elements that are not near zero."""
+    # Scaled first, like the cosine: sums of very large numbers leave the range of a float.
+    largest = max(np.abs(x).max(), np.abs(y).max())
+    if largest == 0.0:
+        return np.zeros(0)
+    x, y = x / largest, y / largest
+    sums = np.abs(x) + np.abs(y)
+    telling = sums > _NEAR_ZERO * sums.max()
+    return np.asarray(2.0 * np.abs(x - y)[telling] / sums[telling])
 
 
 def _cosine(x: _Float64, y: _Float64) -> float:

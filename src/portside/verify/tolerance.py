@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -26,6 +27,7 @@ _SYNTHETIC = 3.0
 _PEAK = 8.0
 _SIGMAS = 3.0
 _FLIPS = 0.05
+_LARGEST = sys.float_info.max
 _SILENT_LIMIT = 1e-7
 """For an output that is zero everywhere, which has no scale."""
 
@@ -103,7 +105,7 @@ def tolerance(reference: Difference, noise: Noise, rule: Rule) -> Tolerance:
     """
     scale = scale_of(reference)
     part = _OF_SCALE.get(rule.dtype, _OF_SCALE_DEFAULT)
-    limit = max(_FLOORS * noise.floor, part * scale) or _SILENT_LIMIT
+    limit = min(max(_FLOORS * noise.floor, part * scale) or _SILENT_LIMIT, _LARGEST)
     if rule.precision is Precision.FP32:
         return Tolerance(noise.floor, limit, margin=2 * limit, unequal=_FLOORS * noise.unequal)
     return _reduced(rule, scale, noise, limit)
@@ -115,7 +117,7 @@ def _reduced(rule: Rule, scale: float, noise: Noise, exact: float) -> Tolerance:
     rms = (_SCORES_RMS if rule.scores else _VALUES_RMS) * (1.0 if real else _SYNTHETIC)
     return Tolerance(
         noise.floor,
-        limit=max(exact, _PEAK * rms * scale),
+        limit=min(max(exact, _PEAK * rms * scale), _LARGEST),
         margin=max(2 * exact, _SIGMAS * math.sqrt(2) * rms * scale),
         rms=rms,
         cosine=1 - rms * rms if real else -1.0,
