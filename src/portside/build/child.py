@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import io
 import os
 import select
+import shutil
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +33,8 @@ from portside.observe.ports import Progress
 
 STEPS: Mapping[StepName, Step[Any, Any]] = MappingProxyType({s.name: s for s in (CONVERT, OPTIMIZE, TUNE)})
 """Every step that may be asked for."""
+TEMPORARY = "tmp"
+"""Folder of a running step's temporary files, in the step's folder."""
 
 
 def main(arguments: Sequence[str], tools: Toolbox) -> int:
@@ -52,10 +57,25 @@ def main(arguments: Sequence[str], tools: Toolbox) -> int:
         os.set_inheritable(options.progress_fd, False)
         end_with_parent(options.progress_fd)
         progress = PipeProgress(options.progress_fd)
-    answer = run_step(folder, into, tools, progress)
+    with own_temporary_files(into):
+        answer = run_step(folder, into, tools, progress)
     if answer.failure is not None:
         sys.stderr.write(f"{answer.failure.message}\n{answer.failure.detail or ''}\n")
     return 0
+
+
+@contextlib.contextmanager
+def own_temporary_files(into: Path) -> Iterator[None]:
+    """Keeps temporary files beside the step's others: what a killed step leaves goes away with its folder."""
+    folder = into / TEMPORARY
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_step(folder: Path, into: Path, tools: Toolbox, progress: Progress) -> Answer:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from portside.build.child import STEPS, PipeProgress, run_step
+from portside.build.child import STEPS, TEMPORARY, PipeProgress, own_temporary_files, run_step
 from portside.build.convert_step import ConvertInput
 from portside.build.isolate import ProgressCall
 from portside.build.steps import Answer, Job, StepName
@@ -107,3 +108,13 @@ def test_progress_is_one_line_a_call() -> None:
         ProgressCall("advance", done=2, note="two\nlines"),
         ProgressCall("finish", note="done"),
     ]
+
+
+def test_temporary_files_of_a_step_lie_with_it_and_go(tmp_path: Path) -> None:
+    (tmp_path / TEMPORARY).mkdir()
+    (tmp_path / TEMPORARY / "left by a killed step").write_text("")
+    usual = tempfile.gettempdir()
+    with own_temporary_files(tmp_path), tempfile.NamedTemporaryFile(delete=False) as file:
+        assert list((tmp_path / TEMPORARY).iterdir()) == [Path(file.name)]
+    assert not (tmp_path / TEMPORARY).exists()
+    assert tempfile.gettempdir() == usual
