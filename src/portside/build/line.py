@@ -26,6 +26,7 @@ O = TypeVar("O", bound=msgspec.Struct)  # noqa: E741
 
 REPRODUCE = "reproduce.py"
 
+_UNITS_THAT_MATTER = ("build", "convert", "engine", "model", "optimize", "processing", "verify")
 _VERSIONS_THAT_MATTER = (
     "keras", "numpy", "onnx", "onnxruntime", "onnxscript", "onnxslim", "openvino", "pillow", "tensorflow", "tf2onnx",
     "torch",
@@ -157,10 +158,10 @@ def step_key(name: StepName, given: msgspec.Struct, depends: Mapping[str, str]) 
 
 
 def _own_code() -> str:
-    """Digest of Portside's own modules: a version number does not change while somebody works on it."""
+    """Digest of the modules that do the work: a version number does not change while somebody works on them."""
     total = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for unit in _UNITS_THAT_MATTER for path in (root / unit).rglob("*.py")):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
