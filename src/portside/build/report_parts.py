@@ -19,7 +19,9 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for a person; a dash for none."""
     if value is None:
         return "–"
-    return f"{value:.{digits}g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.{digits - 1}e}"
+    if 1000 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.{digits - 1}e}"
 
 
 def percent(part: float | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from portside.engine.base import Session
+from portside.engine.base import Engine, Session
 from portside.errors import PortsideError
+from portside.model.config import EngineConfig
 from portside.model.evidence import CaseKind
 from portside.model.signature import Signature
 from portside.model.tensors import Array
@@ -19,6 +21,9 @@ from portside.verify.subject import Stage
 
 Key: TypeAlias = tuple[CaseKind, str]
 """One row of the report: a kind of case and an output."""
+
+_FEW = {CaseKind.REAL: 2, CaseKind.RANDOM: 1, CaseKind.EDGE: 1}
+"""Cases of each kind for what has to be run many times: noise, self-test, repetition."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,6 +59,20 @@ def answer(session: Session, inputs: Mapping[str, Array]) -> Answer:
         return Answer(error=e.message)
 
 
+def ask_stage(stage: Stage, cases: Sequence[Case], engine: Engine, config: EngineConfig) -> list[Answer]:
+    """Loads a stage and asks it. A stage that cannot be loaded answers nothing."""
+    try:
+        session = load_one(engine, stage.path, config)
+    except PortsideError as e:
+        return [Answer(error=e.message)] * len(cases)
+    return ask(session, stage, cases)
+
+
+def load_one(engine: Engine, stage_path: Path, config: EngineConfig) -> Session:
+    """One session, whatever the number of instances. Raises EngineFailed, Unsupported."""
+    return engine.load(stage_path, msgspec.structs.replace(config, instances=1))[0]
+
+
 def compare(
     cases: Sequence[Case], reference: Sequence[Answer], found: Sequence[Answer], signature: Signature
 ) -> dict[Key, Difference]:
@@ -79,3 +98,16 @@ def is_batched(signature: Signature, output: str) -> bool:
     """Whether axis 0 of an output is the rows."""
     batch = signature.batch_dim
     return batch is not None and any(s.name == output and s.shape[:1] == (batch,) for s in signature.outputs)
+
+
+def few(cases: Sequence[Case]) -> list[int]:
+    """Indices of a few cases of each kind, those with the most rows, real ones first."""
+    chosen: list[int] = []
+    for kind in CaseKind:
+        of_kind = [i for i, case in enumerate(cases) if case.kind is kind]
+        chosen += sorted(of_kind, key=lambda i: -_rows(cases[i]))[: _FEW[kind]]
+    return chosen
+
+
+def _rows(case: Case) -> int:
+    return max((array.shape[0] for array in case.inputs.values() if array.ndim), default=1)

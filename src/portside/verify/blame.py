@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from portside.errors import PortsideError
 from portside.model.config import EngineConfig, Precision
-from portside.verify.answers import Answer, ask, compare
+from portside.verify.answers import Answer, ask, compare, load_one
 from portside.verify.contract import failures
 from portside.verify.gauge import Gauge, make_gauge
-from portside.verify.yardstick import Yardstick, load_one
+from portside.verify.yardstick import Yardstick
 
 
 def blame(measure: Yardstick, config: EngineConfig) -> str:

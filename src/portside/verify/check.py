@@ -9,7 +9,7 @@ from portside.engine.host import describe_host
 from portside.errors import InvalidSettings, PortsideError
 from portside.model.config import EngineConfig, EngineName, Precision
 from portside.model.evidence import CaseKind, Evidence, OutputParity, SelfTest, Verdict
-from portside.verify.answers import Answer, ask, compare
+from portside.verify.answers import Answer, ask, compare, few, load_one
 from portside.verify.blame import blame
 from portside.verify.cases import Case
 from portside.verify.contract import broken_between, broken_names, broken_shapes, failures
@@ -19,7 +19,7 @@ from portside.verify.selftest import self_test
 from portside.verify.shipped import shipped_processing
 from portside.verify.subject import Stage, Subject
 from portside.verify.tolerance import Noise, too_noisy
-from portside.verify.yardstick import Yardstick, few, load_one, yardstick
+from portside.verify.yardstick import Yardstick, yardstick
 
 __all__ = ["Stage", "Subject", "check", "gate"]
 

@@ -9,9 +9,9 @@ import msgspec
 from portside.errors import PortsideError
 from portside.model.config import EngineConfig
 from portside.model.evidence import SelfTest
-from portside.verify.answers import Answer, ask, compare
+from portside.verify.answers import Answer, ask, compare, few, load_one
 from portside.verify.gauge import Gauge
-from portside.verify.yardstick import Yardstick, few, load_one
+from portside.verify.yardstick import Yardstick
 
 
 def self_test(
@@ -23,7 +23,7 @@ def self_test(
         measure: holds the spoiled copy.
         gauge: the very tolerances that the candidate is judged by.
         config: as the candidate is run.
-        first: the candidate's answers to those cases (:func:`portside.verify.yardstick.few`).
+        first: the candidate's answers to those cases (:func:`portside.verify.answers.few`).
         again: its answers when asked again.
     """
     cases, signature = [measure.cases[i] for i in few(measure.cases)], measure.subject.candidate.signature

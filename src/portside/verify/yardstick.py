@@ -9,21 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-import numpy as np
 
-from portside.engine.base import Engine, Session
-from portside.errors import EngineFailed, InvalidSettings, PortsideError
+from portside.engine.base import Engine
+from portside.errors import EngineFailed, InvalidSettings
 from portside.model.config import EngineConfig, EngineName, Precision
-from portside.model.evidence import CaseKind
-from portside.verify.answers import Answer, Key, answer, ask, compare, feed, is_batched
+from portside.verify.answers import Answer, Key, ask_stage, compare, few
 from portside.verify.cases import Case
+from portside.verify.noise import measure_noise
 from portside.verify.parity import Difference
 from portside.verify.spoil import Spoiled, spoiled_copies
-from portside.verify.subject import Stage, Subject
+from portside.verify.subject import Subject
 from portside.verify.tolerance import Noise
 
-_FEW = {CaseKind.REAL: 2, CaseKind.RANDOM: 1, CaseKind.EDGE: 1}
-"""Cases of each kind for what has to be run many times: noise, self-test, repetition."""
+_SPOIL_CASES = 2
 _SPOIL_TRIES = 5
 _MATTERS = 0.2
 """A weight matters if scaling it moves the outputs by this part of their size (relative RMS)."""
@@ -78,12 +76,12 @@ def yardstick(subject: Subject, cases: Sequence[Case], engines: Mapping[EngineNa
             f"there are {len(cases)} cases and {len(engines)} engines: at least one of each is needed"
         )
     config = EngineConfig(_reference_engine(engines), Precision.FP32, 1, 1)
-    converted = _ask_stage(subject.converted, cases, engines[config.engine], config)
+    converted = ask_stage(subject.converted, cases, engines[config.engine], config)
     golden = [
         Answer(case.expected) if case.expected is not None else own for case, own in zip(cases, converted, strict=True)
     ]
     signature = subject.converted.signature
-    noise, noise_from = _measure_noise(subject.converted, cases, converted, engines, config)
+    noise, noise_from = measure_noise(subject.converted, cases, converted, engines, config)
     with TemporaryDirectory(prefix="portside-verify-") as folder:
         spoiled, error = _spoil(subject, cases, engines[config.engine], config, Path(folder))
         yield Yardstick(
@@ -101,86 +99,20 @@ def yardstick(subject: Subject, cases: Sequence[Case], engines: Mapping[EngineNa
         )
 
 
-def load_one(engine: Engine, stage_path: Path, config: EngineConfig) -> Session:
-    """One session, whatever the number of instances. Raises EngineFailed, Unsupported."""
-    return engine.load(stage_path, msgspec.structs.replace(config, instances=1))[0]
-
-
 def _reference_engine(engines: Mapping[EngineName, Engine]) -> EngineName:
     return EngineName.ONNXRUNTIME if EngineName.ONNXRUNTIME in engines else next(iter(engines))
-
-
-def _ask_stage(stage: Stage, cases: Sequence[Case], engine: Engine, config: EngineConfig) -> list[Answer]:
-    try:
-        session = load_one(engine, stage.path, config)
-    except PortsideError as e:
-        return [Answer(error=e.message)] * len(cases)
-    return ask(session, stage, cases)
-
-
-def _measure_noise(
-    stage: Stage,
-    cases: Sequence[Case],
-    answers: Sequence[Answer],
-    engines: Mapping[EngineName, Engine],
-    config: EngineConfig,
-) -> tuple[dict[Key, Noise], str]:
-    """Runs the converted graph in other, equally right ways."""
-    chosen = [i for i in few(cases) if not answers[i].error]
-    some, known = [cases[i] for i in chosen], [answers[i] for i in chosen]
-    others = {"2 threads": (config.engine, msgspec.structs.replace(config, threads=2))}
-    others |= {
-        f"{name.value} fp32": (name, msgspec.structs.replace(config, engine=name))
-        for name in engines
-        if name is not config.engine
-    }
-    runs = {label: _ask_stage(stage, some, engines[name], other) for label, (name, other) in others.items()}
-    try:
-        session = load_one(engines[config.engine], stage.path, config)
-        runs["rows in another order"] = [_reversed(session, stage, case) for case in some]
-    except EngineFailed:
-        pass
-    worked = {label: run for label, run in runs.items() if not all(a.error for a in run)}
-    found: dict[Key, Noise] = {}
-    for run in worked.values():
-        for key, apart in compare(some, known, run, stage.signature).items():
-            before = found.get(key, Noise())
-            found[key] = Noise(max(before.floor, apart.max_abs), max(before.unequal, apart.unequal))
-    return found, ", ".join(worked) or "nothing: no other way of running it worked"
-
-
-def few(cases: Sequence[Case]) -> list[int]:
-    """Indices of a few cases of each kind, those with the most rows, real ones first."""
-    chosen: list[int] = []
-    for kind in CaseKind:
-        of_kind = [i for i, case in enumerate(cases) if case.kind is kind]
-        chosen += sorted(of_kind, key=lambda i: -_rows(cases[i]))[: _FEW[kind]]
-    return chosen
-
-
-def _rows(case: Case) -> int:
-    return max((array.shape[0] for array in case.inputs.values() if array.ndim), default=1)
-
-
-def _reversed(session: Session, stage: Stage, case: Case) -> Answer:
-    """The answer to a case whose rows were given last first, put back in order."""
-    batch = stage.signature.batch_dim
-    turned = {s.name for s in stage.signature.inputs if batch is not None and s.shape[:1] == (batch,)}
-    inputs = {name: np.ascontiguousarray(a[::-1]) if name in turned else a for name, a in feed(case, stage).items()}
-    got = answer(session, inputs)
-    return Answer({n: a[::-1] if is_batched(stage.signature, n) else a for n, a in got.outputs.items()}, got.error)
 
 
 def _spoil(
     subject: Subject, cases: Sequence[Case], engine: Engine, config: EngineConfig, folder: Path
 ) -> tuple[Spoiled | None, str]:
     """The first spoiled copy whose weight matters; of several tries that do not, the one that comes closest."""
-    some = [cases[i] for i in few(cases)[: _FEW[CaseKind.REAL]]]
-    right = _ask_stage(subject.candidate, some, engine, config)
+    some = [cases[i] for i in few(cases)[:_SPOIL_CASES]]
+    right = ask_stage(subject.candidate, some, engine, config)
     best: tuple[float, Spoiled] | None = None
     try:
         for number, copy in enumerate(spoiled_copies(subject.candidate.path, folder, subject.seed)):
-            wrong = _ask_stage(msgspec.structs.replace(subject.candidate, path=copy.path), some, engine, config)
+            wrong = ask_stage(msgspec.structs.replace(subject.candidate, path=copy.path), some, engine, config)
             moved = _moved(compare(some, right, wrong, subject.candidate.signature).values())
             if best is None or moved > best[0]:
                 best = moved, Spoiled(copy.path, f"{copy.what}, which moves the outputs by {moved:.0%}")
