@@ -66,7 +66,7 @@ def test_convert_writes_a_graph_that_runs(
     [
         ("net.tflite", b"\x1c\x00\x00\x00TFL3", "TensorFlow Lite"),
         ("photo.jpg", b"\xff\xd8\xff\xe0", "JPEG"),
-        ("what.bin", b"no idea", "supported"),
+        ("what.bin", b"no idea", "Supported are"),
     ],
 )
 def test_an_unknown_source_is_explained(

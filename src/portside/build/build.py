@@ -138,11 +138,11 @@ def _digests(recipe: Recipe) -> dict[str, str]:
     if source.is_import_path:
         found = {"source": digest_module(source.location.partition(":")[0], import_paths())}
     else:
-        found = {"source": digest_path(Path(source.location))}
+        found = {"source": digest_path(Path(source.location), "the source")}
     if source.checkpoint is not None:
-        found["checkpoint"] = digest_path(Path(source.checkpoint))
+        found["checkpoint"] = digest_path(Path(source.checkpoint), "the checkpoint")
     if recipe.samples is not None:
-        found["samples"] = digest_path(Path(recipe.samples), _SAMPLES_BYTES)
+        found["samples"] = digest_path(Path(recipe.samples), "the samples", _SAMPLES_BYTES)
     return found
 
 

@@ -117,11 +117,12 @@ def unchanged(folder: Path, files: Iterable[ArtifactFile]) -> bool:
     return True
 
 
-def digest_path(path: Path, most_bytes: int | None = None) -> str:
+def digest_path(path: Path, what: str, most_bytes: int | None = None) -> str:
     """SHA-256 over a file, or over all files below a folder with their names.
 
     Args:
         path: file or folder.
+        what: it was given as ("the samples"), for errors.
         most_bytes: in a folder with more than that, sizes and times of change stand for the contents.
 
     Raises:
@@ -131,10 +132,10 @@ def digest_path(path: Path, most_bytes: int | None = None) -> str:
         if path.is_file():
             return file_entry(path.parent, path.name).sha256
         if not path.is_dir():
-            raise InvalidSettings(f"there is no file or folder {str(path)!r}: check the spelling")
+            raise InvalidSettings(f"there is no file or folder {str(path)!r}, given as {what}: check the spelling")
         files = list(itertools.islice((p for p in path.rglob("*") if p.is_file()), _MOST_FILES + 1))
         if len(files) > _MOST_FILES:
-            raise InvalidSettings(f"{str(path)!r} holds over {_MOST_FILES} files: name a smaller folder")
+            raise InvalidSettings(f"{str(path)!r}, given as {what}, holds over {_MOST_FILES} files: name a smaller folder")
         stats = {each.relative_to(path).as_posix(): each.stat() for each in sorted(files)}
         total = hashlib.sha256()
         brief = most_bytes is not None and sum(stat.st_size for stat in stats.values()) > most_bytes
@@ -142,7 +143,7 @@ def digest_path(path: Path, most_bytes: int | None = None) -> str:
             content = f"{stat.st_size} {stat.st_mtime_ns}" if brief else file_entry(path, name).sha256
             total.update(f"{content} {name}\n".encode())
     except OSError as e:
-        raise InvalidSettings(f"{str(path)!r} cannot be read: {e.strerror}", detail=str(e)) from e
+        raise InvalidSettings(f"{str(path)!r}, given as {what}, cannot be read: {e.strerror}", detail=str(e)) from e
     return total.hexdigest()
 
 

@@ -11,7 +11,7 @@ from portside.errors import InvalidRequest
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
-def check_name(name: str, kind: str = "model name") -> str:
+def check_name(name: str, kind: str = "a model name") -> str:
     """Returns ``name`` if it may name a model or an alias.
 
     Raises:
@@ -21,7 +21,7 @@ def check_name(name: str, kind: str = "model name") -> str:
     if _NAME.match(name) is None or ".." in name:
         shown = name if len(name) <= 64 else name[:64] + "…"
         raise InvalidRequest(
-            f"{shown!r} is not a {kind}: expected letters, digits, '.', '_' or '-', at most 128 characters, "
+            f"{shown!r} is not {kind}: expected letters, digits, '.', '_' or '-', at most 128 characters, "
             "starting with a letter or a digit, without '..'"
         )
     return name
@@ -29,7 +29,7 @@ def check_name(name: str, kind: str = "model name") -> str:
 
 def check_alias(alias: str) -> str:
     """Like :func:`check_name`, and an alias must not look like a version number. Raises InvalidRequest."""
-    check_name(alias, "alias")
+    check_name(alias, "an alias")
     if alias.isdigit():
         raise InvalidRequest(f"{alias!r} is not an alias: digits alone name a version")
     return alias

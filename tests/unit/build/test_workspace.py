@@ -58,26 +58,26 @@ def test_digest_of_a_path(tmp_path: Path) -> None:
     for folder in (one, two):
         (folder / "in").mkdir(parents=True)
         (folder / "in" / "x").write_bytes(b"same")
-    assert digest_path(one) == digest_path(two)
-    assert digest_path(one / "in" / "x") == digest_path(two / "in" / "x")
+    assert digest_path(one, "the source") == digest_path(two, "the source")
+    assert digest_path(one / "in" / "x", "the source") == digest_path(two / "in" / "x", "the source")
     (two / "in" / "x").rename(two / "x")
-    assert digest_path(one) != digest_path(two)
+    assert digest_path(one, "the source") != digest_path(two, "the source")
     with pytest.raises(InvalidSettings, match="no file or folder"):
-        digest_path(tmp_path / "three")
+        digest_path(tmp_path / "three", "the source")
 
 
 def test_digest_of_a_large_folder_goes_by_sizes_and_times(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"12345")
     os.utime(file, ns=(1, 1))
-    brief, full = digest_path(tmp_path, 4), digest_path(tmp_path, 5)
+    brief, full = digest_path(tmp_path, "the samples", 4), digest_path(tmp_path, "the samples", 5)
     assert brief != full
     file.write_bytes(b"54321")
     os.utime(file, ns=(1, 1))
-    assert digest_path(tmp_path, 4) == brief
-    assert digest_path(tmp_path, 5) != full
+    assert digest_path(tmp_path, "the samples", 4) == brief
+    assert digest_path(tmp_path, "the samples", 5) != full
     os.utime(file, ns=(2, 2))
-    assert digest_path(tmp_path, 4) != brief
+    assert digest_path(tmp_path, "the samples", 4) != brief
 
 
 def test_digest_of_a_module_is_found_without_importing_it(tmp_path: Path) -> None:
