@@ -43,7 +43,8 @@ def run(repository: Path, host: str, port: int, *, once: bool) -> int:
     console = Console(highlight=False)
     photos = _folder_of("skimage") / "data"
     recipe = make_recipe(photos, repository / ".builds" / f"{NAME}-samples")
-    console.print(f"[bold]Source[/bold]  {recipe.source.location} with {Path(recipe.source.checkpoint or '').name}")
+    weights = Path(recipe.source.checkpoint or "").name
+    console.print(f"[bold]Source[/bold]  {recipe.source.location} with {weights}", soft_wrap=True)
     with progress(json=False) as shown:
         result = run_build(recipe, repository, shown)
     console.print()

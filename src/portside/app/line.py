@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portside.app.plugins import converters, toolbox
+from portside.app.plugins import toolbox
 from portside.app.settings import workspace_of
-from portside.build.build import BuildResult, build, verify
+from portside.build.build import BuildResult, build, convert, verify
 from portside.build.recipe import Recipe
-from portside.convert.detect import detect
-from portside.errors import RepositoryFailed
 from portside.model.source import Converted, Source
 from portside.observe.ports import Progress
 from portside.repository.local import LocalRepository
@@ -27,17 +25,5 @@ def verify_source(recipe: Recipe, workspace: Path, progress: Progress) -> BuildR
 
 
 def convert_source(source: Source, folder: Path, progress: Progress) -> Converted:
-    """Only the conversion, into ``folder``, in this process.
-
-    Raises:
-        PortsideError: as :meth:`portside.convert.base.Converter.convert`; RepositoryFailed for the folder.
-    """
-    converter = detect(source, converters())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise RepositoryFailed(f"the folder {folder} cannot be made: {e.strerror}") from e
-    progress.start("convert")
-    converted = converter.convert(source, folder)
-    progress.finish(f"{converted.framework}, opset {converted.opset}")
-    return converted
+    """Only the conversion, into ``folder``."""
+    return convert(source, toolbox(), progress, folder)

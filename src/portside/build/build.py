@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
 import msgspec
 
-from portside.build.convert_step import CONVERT, ConvertInput
+from portside.build.convert_step import CONVERT, GRAPH, ConvertInput
 from portside.build.line import Line, StepRecord
 from portside.build.optimize_step import OPTIMIZE, OptimizeInput
 from portside.build.publish import PUBLISH, gather, make_manifest
-from portside.build.recipe import Recipe, check_recipe
+from portside.build.recipe import Recipe, TimeLimits, check_recipe
 from portside.build.steps import StepName
 from portside.build.toolbox import Toolbox
 from portside.build.tune import TuneOptions
@@ -27,9 +29,11 @@ from portside.build.workspace import (
 )
 from portside.convert.detect import detect
 from portside.engine.host import available_cores, describe_host
-from portside.errors import VerificationFailed
+from portside.errors import RepositoryFailed, VerificationFailed
 from portside.model.evidence import Verdict
 from portside.model.manifest import Manifest, encode
+from portside.model.processing import Processing
+from portside.model.source import Converted, Source
 from portside.observe.ports import Progress
 from portside.repository.base import Repository
 
@@ -85,6 +89,24 @@ def verify(recipe: Recipe, tools: Toolbox, progress: Progress, workspace: Path) 
     space = Workspace(workspace)
     with space.hold():
         return _prove(recipe, tools, progress, space)
+
+
+def convert(source: Source, tools: Toolbox, progress: Progress, folder: Path) -> Converted:
+    """Only the first step: the portable graph of a source, copied into ``folder``.
+
+    Raises:
+        PortsideError: whatever stopped the step; RepositoryFailed if the folder cannot be written.
+    """
+    detect(source, tools.converters)
+    given = ConvertInput(source, Processing(), None, 1, 0, available_cores())
+    with tempfile.TemporaryDirectory(prefix="portside-") as scratch:
+        space = Workspace(Path(scratch))
+        converted = Line(space, tools.step_command, progress).run(CONVERT, given, {}, TimeLimits().convert_s).converted
+        try:
+            shutil.copytree(space.files(CONVERT.name.value) / GRAPH, folder, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as e:
+            raise RepositoryFailed("the graph cannot be written into the folder that was given", detail=str(e)) from e
+    return converted
 
 
 def _prove(recipe: Recipe, tools: Toolbox, progress: Progress, space: Workspace) -> BuildResult:

@@ -135,7 +135,7 @@ def digest_path(path: Path, what: str, most_bytes: int | None = None) -> str:
             raise InvalidSettings(f"there is no file or folder {str(path)!r}, given as {what}: check the spelling")
         files = list(itertools.islice((p for p in path.rglob("*") if p.is_file()), _MOST_FILES + 1))
         if len(files) > _MOST_FILES:
-            raise InvalidSettings(f"{str(path)!r}, given as {what}, holds over {_MOST_FILES} files: name a smaller folder")
+            raise InvalidSettings(f"{str(path)!r}, given as {what}, has over {_MOST_FILES} files: name a smaller one")
         stats = {each.relative_to(path).as_posix(): each.stat() for each in sorted(files)}
         total = hashlib.sha256()
         brief = most_bytes is not None and sum(stat.st_size for stat in stats.values()) > most_bytes
