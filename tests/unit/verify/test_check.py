@@ -282,3 +282,121 @@ def test_what_cannot_be_checked_is_refused(mlp: Any, subject: Any, engines: Engi
     alone = {EngineName.OPENVINO: engines[EngineName.OPENVINO]}
     with pytest.raises(InvalidSettings, match="'onnxruntime' is not there"):
         check(subject(mlp), mlp.cases(), alone, ORT)
+
+
+# Other kinds of networks.
+
+
+def small(
+    mlp: Any,
+    nodes: list[Any],
+    inputs: list[TensorSpec],
+    outputs: list[TensorSpec],
+    arrays: dict[str, Any],
+    **weights: Any,
+) -> Any:
+    kinds = {DType.FLOAT32: onnx.TensorProto.FLOAT, DType.INT64: onnx.TensorProto.INT64}
+    ports = [
+        [helper.make_tensor_value_info(s.name, kinds[s.dtype], s.shape) for s in specs] for specs in (inputs, outputs)
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(w), n) for n, w in weights.items()]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "net", *ports, tensors), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
+    batch = "batch" if inputs[0].shape[:1] == ("batch",) else None
+    signature = Signature(tuple(inputs), tuple(outputs), batch)
+    return dataclasses.replace(mlp, proto=proto, signature=signature, samples=type(mlp.samples)(arrays=arrays))
+
+
+@pytest.fixture
+def words(mlp: Any) -> Any:
+    """Numbers of words in, the best class and its scores out; any length."""
+    rng = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("ReduceMean", ["e", "axes"], ["m"], keepdims=0),
+        helper.make_node("MatMul", ["m", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+    ]
+    return small(
+        mlp,
+        nodes,
+        [TensorSpec("ids", DType.INT64, ("batch", "length"))],
+        [TensorSpec("scores", DType.FLOAT32, ("batch", 5)), TensorSpec("best", DType.INT64, ("batch",))],
+        {"ids": rng.integers(0, 90, (12, 7))},
+        table=rng.normal(size=(100, 8)).astype(np.float32),
+        axes=np.asarray([1]),
+        w=rng.normal(size=(8, 5)).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("name", list(EngineName))
+def test_whole_numbers_in_and_out(name: EngineName, words: Any, subject: Any, engines: Engines) -> None:
+    evidence = check(subject(words), words.cases(), engines, EngineConfig(name, Precision.FP32, 1, 1))
+    assert evidence.verdict is Verdict.PASS, evidence.reasons
+    assert {row.name for row in evidence.outputs} == {"scores", "best"}
+    assert all(row.top1 is None for row in evidence.outputs if row.name == "best")
+
+
+def test_a_wrong_whole_number_is_caught(words: Any, subject: Any, engines: Engines) -> None:
+    worst = words.copy()
+    worst.graph.node[-1].op_type = "ArgMin"
+    evidence = check(subject(words, worst), words.cases(), engines, ORT)
+    assert evidence.verdict is Verdict.FAIL
+    assert "output 'best' on real inputs: " in reasons(evidence)
+    assert "of the elements differ" in reasons(evidence)
+
+
+def test_a_network_for_pictures_of_any_size(mlp: Any, subject: Any, engines: Engines) -> None:
+    rng = np.random.default_rng(4)
+    nodes = [
+        helper.make_node("Conv", ["x", "c"], ["t"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["t"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["y"]),
+    ]
+    free = small(
+        mlp,
+        nodes,
+        [TensorSpec("x", DType.FLOAT32, ("batch", 2, "height", "width"))],
+        [TensorSpec("y", DType.FLOAT32, ("batch", 6))],
+        {"x": rng.normal(size=(4, 2, 10, 12)).astype(np.float32)},
+        c=rng.normal(size=(6, 2, 3, 3)).astype(np.float32),
+    )
+    cases = free.cases()
+    assert check(subject(free), cases, engines, ORT).verdict is Verdict.PASS
+    turned = free.copy()
+    turned.graph.node[0].input[0] = "turned"
+    turned.graph.node.insert(0, helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 1, 3, 2]))
+    assert check(subject(free, turned), cases, engines, ORT).verdict is Verdict.FAIL
+
+
+def test_a_network_without_a_batch(mlp: Any, subject: Any, engines: Engines) -> None:
+    rng = np.random.default_rng(4)
+    single = small(
+        mlp,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [TensorSpec("x", DType.FLOAT32, (4,))],
+        [TensorSpec("y", DType.FLOAT32, (3,))],
+        {"x": rng.normal(size=(6, 4)).astype(np.float32)},
+        w=rng.normal(size=(4, 3)).astype(np.float32),
+    )
+    evidence = check(subject(single), single.cases(), engines, ORT)
+    assert evidence.verdict is Verdict.PASS, evidence.reasons
+    assert evidence.real_rows == 6
+    assert evidence.checks["batching"] == "not checked: no case has several rows"
+
+
+def test_nan_where_the_original_has_nan_is_right(mlp: Any, subject: Any, engines: Engines) -> None:
+    logs = small(
+        mlp,
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Log", ["h"], ["y"])],
+        [TensorSpec("x", DType.FLOAT32, ("batch", 4))],
+        [TensorSpec("y", DType.FLOAT32, ("batch", 3))],
+        {"x": np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)},
+        w=np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32),
+    )
+    with np.errstate(all="ignore"):
+        cases = logs.cases()
+    evidence = check(subject(logs), cases, engines, ORT)
+    assert evidence.verdict is Verdict.PASS, evidence.reasons
+    assert msgspec.json.decode(encode(evidence), type=Evidence) == evidence
