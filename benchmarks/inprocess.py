@@ -11,12 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-from portside.repository.local import LocalRepository
-from portside.serving.fit import load_sessions
-
 from portside.app.plugins import engines
 from portside.processing.classify import classify
 from portside.processing.image import tensor
+from portside.repository.local import LocalRepository
+from portside.serving.fit import load_sessions
 
 
 def main(repository: str, model: str, photo: str, seconds: float) -> None:

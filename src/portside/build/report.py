@@ -165,7 +165,10 @@ def _output(o: OutputParity) -> Markup:
         "same" if o.nan_equal else "differs",
         chip(Verdict.PASS if o.passed else Verdict.FAIL),
     ]
-    return row(cells, (2, 4, 5, 6, 7, 8, 9, 10))
+    line = row(cells, (2, 4, 5, 6, 7, 8, 9, 10))
+    if not o.reason:
+        return line
+    return join((line, tag("tr", tag("td", o.reason, colspan=len(cells), class_="why"), class_="under")))
 
 
 def _selftest(evidence: Evidence) -> Markup:

@@ -62,6 +62,7 @@ th:last-child, td:last-child { padding-right: 0; }
 .n { text-align: right; white-space: nowrap; }
 .why { color: var(--soft); font-size: 13px; min-width: 13ch; max-width: 30ch; }
 .way { white-space: nowrap; } .way small { display: block; color: var(--soft); font-size: 12.5px; font-weight: 400; }
+tr.under td { border-top: 0; padding-top: 0; max-width: none; color: var(--fail); }
 td code { white-space: nowrap; }
 tr.chosen td { background: var(--accent-soft); }
 tr.chosen td:first-child { box-shadow: -12px 0 0 var(--accent-soft), -15px 0 0 var(--accent); font-weight: 600; }

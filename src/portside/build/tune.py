@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from portside.build.candidates import Way, configs, ways
 from portside.build.choose import choose, explain
-from portside.build.measure import Baseline, Measured, Times, measure, typical_case
+from portside.build.measure import Baseline, Measured, measure, typical_case
+from portside.build.table import baseline_row, label_of, row, way_of, with_speedup
 from portside.engine.base import Engine
 from portside.engine.recognise import format_of
 from portside.errors import InvalidSettings
 from portside.model.config import EngineConfig, EngineName, Goal, Precision
-from portside.model.evidence import CaseKind, Evidence, Measurement, Verdict
+from portside.model.evidence import Evidence, Measurement, Verdict
 from portside.observe.ports import Progress
 from portside.verify.cases import Case
 from portside.verify.check import gate
@@ -23,7 +24,6 @@ from portside.verify.yardstick import Yardstick, yardstick
 
 __all__ = ["Baseline", "TuneOptions", "Tuned", "tune"]
 
-_NAMES = {EngineName.ONNXRUNTIME: "ONNX Runtime", EngineName.OPENVINO: "OpenVINO"}
 _PERCENT = 100
 _RANK = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 _LEAST_NOISE = 0.03
@@ -99,7 +99,7 @@ def tune(
     progress.finish(f"{tuned.config}")
     if baseline is None or measured.baseline is None:
         return tuned
-    rows = (_baseline_row(baseline, measured.baseline), *tuned.measurements)
+    rows = (baseline_row(baseline, measured.baseline), *tuned.measurements)
     return msgspec.structs.replace(tuned, measurements=rows)
 
 
@@ -109,8 +109,8 @@ def _gate_all(measure_by: Yardstick, found: Sequence[Way], cores: int, progress:
     gated = {}
     for way in found:
         gated[way] = gate(measure_by, EngineConfig(way.engine, way.precision, cores, 1))
-        progress.advance(note=f"{_label(way)}: {gated[way].verdict.value}")
-    progress.finish(", ".join(f"{_label(way)} {evidence.verdict.value}" for way, evidence in gated.items()))
+        progress.advance(note=f"{label_of(way)}: {gated[way].verdict.value}")
+    progress.finish(", ".join(f"{label_of(way)} {evidence.verdict.value}" for way, evidence in gated.items()))
     return gated
 
 
@@ -164,22 +164,35 @@ def _decide(
 ) -> Tuned:
     """Chooses, and checks the chosen configuration itself where its threads are not those of the gate."""
     noise = min(_MOST_NOISE, max(_LEAST_NOISE, 2 * abs(measured.control - 1)))
-    rows = [_row(config, gated[_way(config)], measured, index) for index, config in enumerate(tried)]
-    # Every turn either ends or takes one row out of the choice.
+    judged = [_judged(gated[way_of(config)], measured.failures.get(i)) for i, config in enumerate(tried)]
+    # Every turn either ends or takes one configuration out of the choice.
     for _ in tried:
+        rows = [row(config, judged[i], measured.candidates[i]) for i, config in enumerate(tried)]
         chosen = choose(rows, options.goal, noise)
         if chosen is None:
             break
-        evidence = gated[_way(tried[chosen])]
-        if tried[chosen].threads != options.cores:
-            evidence = gate(measure_by, tried[chosen])
-        if evidence.verdict is rows[chosen].verdict:
-            return _tuned(tried[chosen], evidence, explain(rows, chosen, options.goal, noise), measured, noise)
-        reason = _first_reason(evidence) or "the gate says otherwise with these threads"
-        rows[chosen] = msgspec.structs.replace(rows[chosen], verdict=evidence.verdict, reason=reason)
-    closest = _closest(tried, gated)
+        if tried[chosen].threads == options.cores:
+            return _tuned(tried[chosen], judged[chosen], explain(rows, chosen, options.goal, noise), measured, noise)
+        before, judged[chosen] = judged[chosen], gate(measure_by, tried[chosen])
+        if judged[chosen].verdict is before.verdict:
+            return _tuned(tried[chosen], judged[chosen], explain(rows, chosen, options.goal, noise), measured, noise)
+    rows = [row(config, judged[i], measured.candidates[i]) for i, config in enumerate(tried)]
+    closest = min(range(len(tried)), key=lambda i: _distance(judged[i]))
     rows[closest] = msgspec.structs.replace(rows[closest], chosen=True)
-    return _tuned(tried[closest], gated[_way(tried[closest])], rows, measured, noise)
+    return _tuned(tried[closest], judged[closest], rows, measured, noise)
+
+
+def _judged(evidence: Evidence, failure: str | None) -> Evidence:
+    """The evidence about a configuration: that of its engine and precision, unless it could not even be loaded."""
+    if failure is None:
+        return evidence
+    return msgspec.structs.replace(evidence, verdict=Verdict.FAIL, reasons=(failure,))
+
+
+def _distance(evidence: Evidence) -> tuple[bool, float]:
+    """How far answers are from the original's; without any to compare, further than everything."""
+    worst = max((output.max_abs / output.limit for output in evidence.outputs if output.limit > 0), default=0.0)
+    return not evidence.outputs, worst
 
 
 def _tuned(
@@ -191,71 +204,4 @@ def _tuned(
     )
     checks = {**evidence.checks, "timing": said}
     checked = msgspec.structs.replace(evidence, config=str(config), checks=checks)
-    return Tuned(config, checked, tuple(_with_speedup(rows, measured.baseline)))
-
-
-def _closest(tried: Sequence[EngineConfig], gated: Mapping[Way, Evidence]) -> int:
-    """Of configurations that all fail, the one whose answers are the nearest."""
-
-    def distance(config: EngineConfig) -> tuple[bool, float]:
-        outputs = gated[_way(config)].outputs
-        worst = max((row.max_abs / row.limit for row in outputs if row.limit > 0), default=0.0)
-        return not outputs, worst
-
-    return min(range(len(tried)), key=lambda index: distance(tried[index]))
-
-
-def _row(config: EngineConfig, evidence: Evidence, measured: Measured, index: int) -> Measurement:
-    times = measured.candidates[index] or Times(0.0, 0.0, 0.0)
-    real = [row for row in evidence.outputs if row.kind is CaseKind.REAL] or list(evidence.outputs)
-    ranked = [row.top1 for row in real if row.top1 is not None]
-    failed = measured.failures.get(index, "")
-    return Measurement(
-        label=_label(_way(config)),
-        engine=config.engine.value,
-        precision=config.precision.value,
-        threads=config.threads,
-        instances=config.instances,
-        latency_ms=times.latency_s * 1e3,
-        p95_ms=times.p95_s * 1e3,
-        throughput_rps=times.rows_per_s,
-        speedup=0.0,
-        top1=min(ranked) if ranked else None,
-        max_abs=max((row.max_abs for row in real), default=None),
-        verdict=Verdict.FAIL if failed else evidence.verdict,
-        reason=failed or (_first_reason(evidence) if evidence.verdict is Verdict.FAIL else ""),
-    )
-
-
-def _baseline_row(baseline: Baseline, times: Times) -> Measurement:
-    return Measurement(
-        label=baseline.label,
-        engine=baseline.label.partition(" ")[0].lower(),
-        precision=Precision.FP32.value,
-        threads=baseline.threads,
-        instances=1,
-        latency_ms=times.latency_s * 1e3,
-        p95_ms=times.p95_s * 1e3,
-        throughput_rps=times.rows_per_s,
-        speedup=1.0,
-    )
-
-
-def _with_speedup(rows: Sequence[Measurement], baseline: Times | None) -> Iterator[Measurement]:
-    """The rows with their speed-up over the baseline, or over the first of them."""
-    base_ms = baseline.latency_s * 1e3 if baseline else next((r.latency_ms for r in rows if r.latency_ms > 0), 0.0)
-    for row in rows:
-        speedup = base_ms / row.latency_ms if row.latency_ms > 0 else 0.0
-        yield msgspec.structs.replace(row, speedup=speedup)
-
-
-def _way(config: EngineConfig) -> Way:
-    return Way(config.engine, config.precision)
-
-
-def _label(way: Way) -> str:
-    return f"{_NAMES[way.engine]} {way.precision.value}"
-
-
-def _first_reason(evidence: Evidence) -> str:
-    return evidence.reasons[0] if evidence.reasons else ""
+    return Tuned(config, checked, tuple(with_speedup(rows, measured.baseline)))

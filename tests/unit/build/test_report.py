@@ -142,6 +142,11 @@ def test_the_banner_is_the_verdict(verdict: Verdict, banner: str) -> None:
     assert ("because of this" in Page(html).text) is (verdict is not Verdict.PASS)
 
 
+def test_a_failed_output_says_why_in_its_place() -> None:
+    text = Page(render_html(evidence(outputs=(parity(passed=False, reason="off by 3"), parity())))).text
+    assert "off by 3" in text.partition("Answers compared")[2]
+
+
 def test_force_and_a_failed_self_test_are_said() -> None:
     failed = evidence(verdict=Verdict.FAIL, selftest=SelfTest(identity_passed=False, corruption_detected=False))
     text = Page(render_html(msgspec.structs.replace(failed, forced=True))).text

@@ -188,6 +188,45 @@ def test_a_configuration_that_cannot_be_loaded_is_a_row_with_a_reason(subject: S
     assert lost.reason == "not enough memory for a second instance"
 
 
+class WrongAlone(OpenVinoEngine):
+    """An engine whose answers are wrong with one thread only."""
+
+    def load(self, entry: Path, config: EngineConfig) -> Sequence[Session]:
+        sessions = super().load(entry, config)
+        return [Tenth(session) for session in sessions] if config.threads == 1 else sessions
+
+
+def test_the_chosen_threads_are_checked_themselves(subject: Subject, original: Any) -> None:
+    engines = {ORT: OnnxRuntimeEngine(), OV: WrongAlone(isa=())}
+    options = msgspec.structs.replace(QUICK, engines=(OV,))
+    cases = asked(original)
+    tuned = tune(subject, cases, engines, options, None, NullProgress())
+    assert tuned.config.threads == 2
+    assert tuned.evidence.verdict is Verdict.PASS
+
+
+class Gone(OpenVinoEngine):
+    """An engine that can be loaded for the check, and never again after it."""
+
+    left = 2
+
+    def load(self, entry: Path, config: EngineConfig) -> Sequence[Session]:
+        if entry.name == "net.onnx":
+            self.left -= 1
+            if self.left < 0:
+                raise EngineFailed("the memory is gone")
+        return super().load(entry, config)
+
+
+def test_what_cannot_be_loaded_again_is_not_published(subject: Subject, original: Any) -> None:
+    engines = {ORT: OnnxRuntimeEngine(), OV: Gone(isa=())}
+    options = msgspec.structs.replace(QUICK, engines=(OV,))
+    tuned = tune(subject, asked(original), engines, options, None, NullProgress())
+    assert tuned.evidence.verdict is Verdict.FAIL
+    assert tuned.evidence.reasons == ("the memory is gone",)
+    assert {m.reason for m in tuned.measurements} == {"the memory is gone"}
+
+
 def test_nothing_to_choose_from_is_an_error(subject: Subject, original: Any, engines: Any) -> None:
     options = msgspec.structs.replace(QUICK, engines=(ORT,), precisions=(Precision.BF16,))
     with pytest.raises(InvalidSettings, match=r"none of the allowed engines \(onnxruntime\) runs this model in bf16"):
