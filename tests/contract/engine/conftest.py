@@ -17,9 +17,17 @@ from portside.engine.openvino import OpenVinoEngine
 Save = Callable[..., Path]
 
 
-@pytest.fixture(params=["onnxruntime", "openvino"])
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "onnxruntime": OnnxRuntimeEngine,
+    "openvino": OpenVinoEngine,
+    # instances as streams of one compiled model, as large weights get them
+    "openvino-streams": lambda: OpenVinoEngine(copies_bytes=0),
+}
+
+
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return OnnxRuntimeEngine() if request.param == "onnxruntime" else OpenVinoEngine()
+    return ENGINES[request.param]()
 
 
 @pytest.fixture
