@@ -17,8 +17,8 @@ def choose(measurements: Sequence[Measurement], goal: Goal, noise: float) -> int
 
     Only rows that passed the gate count (rows that decide nothing, if none passed); rows without a verdict (the
     baseline), without a time or that failed never do. Rows that are no further apart than the noise are equally fast:
-    for latency the fewest threads win, then the higher throughput; for throughput the lower latency, then the fewest
-    threads.
+    for latency the fewest threads win, then the higher throughput; for throughput the most instances (they keep the
+    cores busy where a request is more than its graph), then the lower latency.
 
     Args:
         measurements: the table.
@@ -37,7 +37,9 @@ def choose(measurements: Sequence[Measurement], goal: Goal, noise: float) -> int
         return min(tied, key=lambda i: (_threads(measurements[i]), -measurements[i].throughput_rps, i))
     most = max(measurements[i].throughput_rps for i in eligible)
     tied = [i for i in eligible if measurements[i].throughput_rps * (1 + noise) >= most]
-    return min(tied, key=lambda i: (measurements[i].latency_ms, _threads(measurements[i]), i))
+    return min(
+        tied, key=lambda i: (-measurements[i].instances, measurements[i].latency_ms, _threads(measurements[i]), i)
+    )
 
 
 def explain(measurements: Sequence[Measurement], chosen: int | None, goal: Goal, noise: float) -> list[Measurement]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 
 import msgspec
 import numpy as np
@@ -20,8 +19,8 @@ from portside.verify.cases import Case
 from portside.verify.latency import interleave, throughput
 from portside.verify.subject import Stage, Subject
 
-_LATENCY_PART = 0.5
-_ROUNDS = 2
+_LATENCY_PART = 0.4
+_ROUNDS = 3
 _SHORTEST_S = 0.15
 _CONTROL = "A/A control"
 _BASELINE = "baseline"
@@ -64,12 +63,14 @@ class Measured(msgspec.Struct, frozen=True):
         candidates: one a configuration, in order; ``None`` where it could not be loaded.
         baseline: of the original, if it was given.
         control: median of a runner over the median of the same runner under another name.
+        spread: between the best and the worst turn of a throughput, as a part of the best; the median of all.
         failures: why a configuration could not be loaded, by its index.
     """
 
     candidates: tuple[Times | None, ...]
     baseline: Times | None
     control: float
+    spread: float
     failures: dict[int, str]
 
 
@@ -79,11 +80,13 @@ class Runner:
 
     Attributes:
         once: one row through the graph.
-        busy: one callable an instance; each call does everything that a request of one row needs.
+        busy: one callable an instance; each call does everything that some requests of one row need.
+        rows: how many requests those are.
     """
 
     once: Call
     busy: Sequence[Call]
+    rows: int = 1
 
 
 def measure(
@@ -114,16 +117,19 @@ def measure(
     if baseline is not None:
         runners[_BASELINE] = _original(subject, case, baseline)
     if not runners:
-        return Measured((None,) * len(configs), None, 1.0, failures)
+        return Measured((None,) * len(configs), None, 1.0, 0.0, failures)
     once = {label: runner.once for label, runner in runners.items()}
     once[_CONTROL] = next(iter(once.values()))
     timings = interleave(once, budget_s * _LATENCY_PART, subject.seed, tick)
     rates = _rates(runners, budget_s * (1 - _LATENCY_PART), subject.seed, tick)
-    times = {label: Times(timings[label].median_s, timings[label].p95_s, rates[label]) for label in runners}
+    times = {
+        label: Times(timings[label].median_s, timings[label].p95_s, float(np.median(rates[label]))) for label in runners
+    }
     return Measured(
         candidates=tuple(times.get(str(index)) for index in range(len(configs))),
         baseline=times.get(_BASELINE),
         control=timings[next(iter(runners))].median_s / timings[_CONTROL].median_s,
+        spread=float(np.median([(max(turns) - min(turns)) / max(turns) for turns in rates.values()])),
         failures=failures,
     )
 
@@ -149,16 +155,25 @@ def _candidate(subject: Subject, case: Case, sessions: Sequence[Session]) -> Run
     first = sessions[0]
     # A candidate that cannot answer has to be found out here, not in the middle of a measurement.
     first.run(inputs)
-    return Runner(lambda: first.run(inputs), [_busy(subject, session, inputs, n) for n, session in enumerate(sessions)])
+    return Runner(
+        once=lambda: first.run(inputs),
+        busy=[_busy(subject, session, inputs, offset) for offset, session in enumerate(sessions)],
+        rows=_round_rows(subject),
+    )
 
 
 def _busy(subject: Subject, session: Session, inputs: Mapping[str, Array], offset: int) -> Call:
-    """Everything between a picture file and the outputs, if there are picture files; else the graph alone."""
+    """Everything between picture files and the outputs, if there are picture files; else the graph alone."""
     image = subject.candidate.processing.image
     if image is None or not subject.raw:
         return lambda: session.run(inputs)
-    files = _turns(subject.raw, offset)
-    return lambda: session.run({image.input: tensor([next(files)], image)})
+    files = _from(subject.raw, offset)
+
+    def all_of_them() -> None:
+        for file in files:
+            session.run({image.input: tensor([file], image)})
+
+    return all_of_them
 
 
 def _original(subject: Subject, case: Case, baseline: Baseline) -> Runner:
@@ -169,20 +184,28 @@ def _original(subject: Subject, case: Case, baseline: Baseline) -> Runner:
     run = baseline.run
     if image is None or not subject.raw:
         return Runner(lambda: run(inputs), [lambda: run(inputs)])
-    files = _turns(subject.raw, 0)
 
-    def whole() -> object:
-        return run({image.input: normalise(decode(next(files), image, exact=True)[np.newaxis], image)})
+    def all_of_them() -> None:
+        for file in subject.raw:
+            run({image.input: normalise(decode(file, image, exact=True)[np.newaxis], image)})
 
-    return Runner(lambda: run(inputs), [whole])
-
-
-def _turns(raw: Sequence[bytes], offset: int) -> Iterator[bytes]:
-    return cycle([*raw[offset % len(raw) :], *raw[: offset % len(raw)]])
+    return Runner(lambda: run(inputs), [all_of_them], len(subject.raw))
 
 
-def _rates(runners: Mapping[str, Runner], budget_s: float, seed: int, tick: Callable[[], object]) -> dict[str, float]:
-    """Rows a second with all instances busy: the median of short turns in random order."""
+def _round_rows(subject: Subject) -> int:
+    """Rows of one busy call: pictures cost different amounts of work, so that only whole rounds can be compared."""
+    return len(subject.raw) if subject.candidate.processing.image is not None and subject.raw else 1
+
+
+def _from(raw: Sequence[bytes], offset: int) -> Sequence[bytes]:
+    """The files in another order, so that instances do not all work on the same one."""
+    return [*raw[offset % len(raw) :], *raw[: offset % len(raw)]]
+
+
+def _rates(
+    runners: Mapping[str, Runner], budget_s: float, seed: int, tick: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Rows a second with all instances busy, one number a turn; the turns of a round come in random order."""
     rng = np.random.default_rng(seed)
     labels = list(runners)
     turn_s = max(_SHORTEST_S, budget_s / (_ROUNDS * len(labels)))
@@ -190,6 +213,6 @@ def _rates(runners: Mapping[str, Runner], budget_s: float, seed: int, tick: Call
     for _ in range(_ROUNDS):
         for index in rng.permutation(len(labels)):
             label = labels[index]
-            found[label].append(throughput(runners[label].busy, turn_s))
+            found[label].append(throughput(runners[label].busy, turn_s) * runners[label].rows)
         tick()
-    return {label: float(np.median(rates)) for label, rates in found.items()}
+    return found

@@ -27,7 +27,7 @@ __all__ = ["Baseline", "TuneOptions", "Tuned", "tune"]
 _PERCENT = 100
 _RANK = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 _LEAST_NOISE = 0.03
-_MOST_NOISE = 0.25
+_MOST_NOISE = 0.10
 
 
 class TuneOptions(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class TuneOptions(msgspec.Struct, frozen=True):
     engines: tuple[EngineName, ...] = tuple(EngineName)
     precisions: tuple[Precision, ...] = tuple(Precision)
     cores: int = 1
-    budget_s: float = 15.0
+    budget_s: float = 12.0
 
 
 class Tuned(msgspec.Struct, frozen=True):
@@ -163,7 +163,7 @@ def _decide(
     options: TuneOptions,
 ) -> Tuned:
     """Chooses, and checks the chosen configuration itself where its threads are not those of the gate."""
-    noise = min(_MOST_NOISE, max(_LEAST_NOISE, 2 * abs(measured.control - 1)))
+    noise = _noise(measured, options.goal)
     judged = [_judged(gated[way_of(config)], measured.failures.get(i)) for i, config in enumerate(tried)]
     # Every turn either ends or takes one configuration out of the choice.
     for _ in tried:
@@ -180,6 +180,12 @@ def _decide(
     closest = min(range(len(tried)), key=lambda i: _distance(judged[i]))
     rows[closest] = msgspec.structs.replace(rows[closest], chosen=True)
     return _tuned(tried[closest], judged[closest], rows, measured, noise)
+
+
+def _noise(measured: Measured, goal: Goal) -> float:
+    """How far apart two measurements have to be to differ, as a part."""
+    seen = 2 * abs(measured.control - 1) if goal is Goal.LATENCY else measured.spread
+    return min(_MOST_NOISE, max(_LEAST_NOISE, seen))
 
 
 def _judged(evidence: Evidence, failure: str | None) -> Evidence:
@@ -199,8 +205,8 @@ def _tuned(
     config: EngineConfig, evidence: Evidence, rows: Sequence[Measurement], measured: Measured, noise: float
 ) -> Tuned:
     said = (
-        f"the same runner, timed under two names: {measured.control:.3f} to 1; "
-        f"differences under {noise:.0%} count as none"
+        f"the same runner, timed under two names: {measured.control:.3f} to 1; turns of one throughput differ by "
+        f"{measured.spread:.0%}; differences under {noise:.0%} count as none"
     )
     checks = {**evidence.checks, "timing": said}
     checked = msgspec.structs.replace(evidence, config=str(config), checks=checks)

@@ -30,7 +30,8 @@ def row(
         ([row(3.00, 100), row(3.05, 190)], 1, 1),
         ([row(3, 100), row(3, 100)], 0, 0),
         ([row(3.0, 100, threads=4), row(3.5, 100, threads=1)], 0, 0),
-        # for throughput within the noise: lower latency, then fewer threads
+        # for throughput within the noise: more instances, then lower latency, then fewer threads
+        ([row(3, 102, threads=2), row(5, 100, instances=2)], 0, 1),
         ([row(5, 102), row(3, 100)], 1, 1),
         ([row(3, 102, threads=2), row(3, 100, threads=1)], 1, 1),
         ([], None, None),

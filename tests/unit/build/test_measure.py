@@ -82,6 +82,7 @@ def test_everything_is_timed_and_the_original_gets_what_it_is_used_to(subject: S
         assert 0 < times.latency_s <= times.p95_s
         assert times.rows_per_s > 0
     assert found.control > 0
+    assert 0 <= found.spread <= 1
     assert found.failures == {}
     assert ticks
     # both pictures took their turns, decoded, normalised, one row each
@@ -101,7 +102,7 @@ def test_a_configuration_that_fails_leaves_the_others_alone(subject: Subject) ->
 
 def test_nothing_to_time_is_no_error(subject: Subject) -> None:
     found = measure(subject, cases(subject)[0], [], None, 0.1, lambda: None)
-    assert (found.candidates, found.baseline, found.control) == ((), None, 1.0)
+    assert (found.candidates, found.baseline, found.control, found.spread) == ((), None, 1.0, 0.0)
 
 
 def test_real_cases_are_typical_and_one_row_is_enough(subject: Subject) -> None:
