@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from portside.app.plugins import toolbox
-from portside.build.build import BuildResult, build, verify
-from portside.build.recipe import Recipe, TimeLimits
+from portside.building.build import BuildResult, build, verify
+from portside.building.recipe import Recipe, TimeLimits
 from portside.engine.onnxruntime import OnnxRuntimeEngine
 from portside.errors import ConversionFailed, DeadlineExceeded, InvalidSettings, ModelNotFound, VerificationFailed
 from portside.model.config import EngineConfig
@@ -316,8 +316,8 @@ import os, signal, sys
 from pathlib import Path
 import msgspec
 from portside.app.plugins import toolbox
-from portside.build.build import build
-from portside.build.recipe import Recipe
+from portside.building.build import build
+from portside.building.recipe import Recipe
 from portside.observe.null import NullProgress
 from portside.repository.local import LocalRepository
 

@@ -27,7 +27,7 @@ from portside.app.line import run_build
 from portside.app.plugins import engines
 from portside.app.settings import DEFAULT_HOST, DEFAULT_REPOSITORY
 from portside.app.wiring import Wanted, start_server
-from portside.build.recipe import Recipe
+from portside.building.recipe import Recipe
 from portside.engine.base import Session
 from portside.errors import InvalidRequest, InvalidTensor
 from portside.model.inference import Prediction
@@ -65,7 +65,7 @@ def build(
         processing: what happens before and after the graph.
         repository: folder that holds the published versions.
         show_progress: draw progress bars on standard error.
-        recipe: further fields of :class:`portside.build.recipe.Recipe` (``goal``, ``force``, ``fuse``, ``seed`` …).
+        recipe: further fields of :class:`portside.building.recipe.Recipe` (``goal``, ``force``, ``fuse``, ``seed`` …).
 
     Returns:
         the manifest of the new version.

@@ -23,8 +23,8 @@ from portside.app.options import (
 )
 from portside.app.settings import workspace_of
 from portside.app.wiring import Wanted, run_server
-from portside.build.build import BuildResult
-from portside.build.recipe import Recipe
+from portside.building.build import BuildResult
+from portside.building.recipe import Recipe
 from portside.model.config import EngineName, Goal, Precision
 from portside.model.evidence import Verdict
 from portside.observe.logs import configure

@@ -21,7 +21,7 @@ from portside.app.console import print_table, progress, table
 from portside.app.line import run_build
 from portside.app.plugins import converters
 from portside.app.wiring import Wanted, start_server
-from portside.build.recipe import Recipe
+from portside.building.recipe import Recipe
 from portside.convert.detect import detect
 from portside.errors import MissingExtra
 from portside.model.config import Goal

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from portside.app.plugins import toolbox
 from portside.app.settings import workspace_of
-from portside.build.build import BuildResult, build, convert, verify
-from portside.build.recipe import Recipe
+from portside.building.build import BuildResult, build, convert, verify
+from portside.building.recipe import Recipe
 from portside.model.source import Converted, Source
 from portside.observe.ports import Progress
 from portside.repository.local import LocalRepository

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from portside.build.toolbox import Toolbox
+from portside.building.toolbox import Toolbox
 from portside.convert.base import Converter
 from portside.convert.keras2onnx import Keras2Onnx
 from portside.convert.onnx2onnx import Onnx2Onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from portside.app.plugins import toolbox
-from portside.build.child import main
+from portside.building.child import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], toolbox()))
