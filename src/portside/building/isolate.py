@@ -1,8 +1,8 @@
 """Runs one step in a process of its own, so that whatever happens in there the build goes on to tell about it.
 
 The child finds ``input.json`` in its folder and leaves ``output.json`` (see :mod:`portside.building.child`). Its
-standard output and error go to ``log.txt``. Progress comes back through a pipe, one JSON line a call; the child also ends itself
-when the other end of that pipe is gone, so that no step outlives a build that was killed.
+standard output and error go to ``log.txt``. Progress comes back through a pipe, one JSON line a call; the child also
+ends itself when the other end of that pipe is gone, so that no step outlives a build that was killed.
 """
 
 from __future__ import annotations
