@@ -63,7 +63,8 @@ def render_json(manifest: Manifest) -> bytes:
 
 
 def _header(manifest: Manifest) -> Markup:
-    version = tag("small", f" version {manifest.version}" if manifest.version else " not published yet")
+    # The number is given when it is published, and this page is part of what is published.
+    version = tag("small", f" version {manifest.version}" if manifest.version else "")
     title = tag("div", tag("div", "PORTSIDE · VERIFICATION REPORT", class_="brand"), tag("h1", manifest.name, version))
     made = tag("div", manifest.provenance.source, void("br"), manifest.created, class_="meta")
     return tag("header", title, made)

@@ -157,7 +157,8 @@ def test_force_and_a_failed_self_test_are_said() -> None:
 
 
 def test_a_version_that_is_not_published_has_no_number() -> None:
-    assert "not published yet" in Page(render_html(manifest(version=0))).text
+    assert "version 3" in Page(render_html(manifest(version=3))).text
+    assert "version 0" not in Page(render_html(manifest(version=0))).text
 
 
 def strings(value: Any) -> Any:
