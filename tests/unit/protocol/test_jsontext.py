@@ -74,6 +74,13 @@ def test_closing_brackets_in_strings_do_not_hide_depth() -> None:
         jsontext.loads(hidden, LIMITS)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("escape", [b'\\"', b"\\\\", b'\\"x', b"\\"])
+def test_a_string_that_never_ends_costs_no_more_than_its_length(escape: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="levels of nesting"):
+        jsontext.loads(b"[" * 10 + b'"' + escape * 1_000_000, LIMITS)
+
+
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert jsontext.loads(b"[" + b"[]," * 3000 + b"[]]", LIMITS) == [[]] * 3001
 
