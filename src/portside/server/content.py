@@ -11,6 +11,9 @@ from portside.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from portside.protocol.base import HttpRequest
 
 _INLINE_BYTES = 64 * 1024
+_SLICE_BYTES = 64 * 1024
+_MOST_MEMBERS = 4096
+"""Tools that compress block by block write a member for 64 kB or more; an empty one takes two bytes."""
 _AUTOMATIC = 47  # zlib's window bits for "gzip or zlib, look at the header"
 _RAW = -15
 
@@ -45,28 +48,39 @@ def inflate(data: bytes | memoryview, limit_bytes: int) -> bytes:
 
     Raises:
         InvalidRequest: neither of them, damaged or cut short.
-        PayloadTooLarge: more than ``limit_bytes`` come out; no more than that is ever held.
+        PayloadTooLarge: more than ``limit_bytes`` come out (no more than that is ever held), or too many members.
     """
     try:
-        return _inflate(bytes(data), limit_bytes, _AUTOMATIC)
+        return _inflate(memoryview(data), limit_bytes, _AUTOMATIC)
     except zlib.error as e:
         try:
-            return _inflate(bytes(data), limit_bytes, _RAW)
+            return _inflate(memoryview(data), limit_bytes, _RAW)
         except zlib.error:
             raise InvalidRequest(f"the body is not gzip or deflate as its Content-Encoding says: {e}") from e
 
 
-def _inflate(data: bytes, limit_bytes: int, window_bits: int) -> bytes:
+def _inflate(data: memoryview, limit_bytes: int, window_bits: int) -> bytes:
     parts: list[bytes] = []
     room = limit_bytes + 1
-    while data:
+    at = members = 0
+    while at < len(data):
+        members += 1
+        if members > _MOST_MEMBERS:
+            raise PayloadTooLarge(
+                f"the compressed body has more than {_MOST_MEMBERS} members: compress it in one piece"
+            )
         inflater = zlib.decompressobj(window_bits)
-        part = inflater.decompress(data, room)
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            raise PayloadTooLarge(f"the body decompresses to more than {limit_bytes} bytes: send fewer items at a time")
-        if not inflater.eof:
-            raise InvalidRequest("the compressed body is cut short: send all of it")
-        data = inflater.unused_data
+        while not inflater.eof:
+            if at == len(data):
+                raise InvalidRequest("the compressed body is cut short: send all of it")
+            # In slices, because whatever follows the end of a member is copied.
+            piece = data[at : at + _SLICE_BYTES]
+            part = inflater.decompress(piece, room)
+            parts.append(part)
+            room -= len(part)
+            if room <= 0:
+                raise PayloadTooLarge(
+                    f"the body decompresses to more than {limit_bytes} bytes: send fewer items at a time"
+                )
+            at += len(piece) - len(inflater.unused_data)
     return b"".join(parts)

@@ -51,6 +51,21 @@ def test_what_is_not_compressed(data: bytes) -> None:
         inflate(data, 1000)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("member", [gzip.compress(b""), b"\x03\x00", zlib.compress(b"")])
+def test_a_body_of_empty_members_costs_no_more_than_its_length(member: bytes) -> None:
+    assert inflate(member * 4096, 10) == b""
+    with pytest.raises(PayloadTooLarge, match="4096 members"):
+        inflate(member * (30_000_000 // len(member)), 10)
+
+
+def test_members_and_slices_do_not_have_to_meet() -> None:
+    body = bytes(range(256)) * 1000
+    assert inflate(gzip.compress(body, 0) * 3, 1_000_000) == body * 3
+    with pytest.raises(InvalidRequest, match="cut short"):
+        inflate((gzip.compress(body, 0) * 2)[:-1], 1_000_000)
+
+
 def test_the_bound_is_exact_and_a_bomb_stops_there() -> None:
     assert inflate(gzip.compress(b"x" * 1000), 1000) == b"x" * 1000
     with pytest.raises(PayloadTooLarge, match="more than 999 bytes"):
