@@ -10,6 +10,8 @@ from portside.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
+_VERSION_DIGITS = 18
+
 
 def check_name(name: str, kind: str = "a model name") -> str:
     """Returns ``name`` if it may name a model or an alias.
@@ -55,7 +57,7 @@ class ModelRef(msgspec.Struct, frozen=True, omit_defaults=True):
         check_name(name)
         if not colon:
             return ModelRef(name)
-        if which.isascii() and which.isdigit() and int(which) > 0:
+        if which.isascii() and which.isdigit() and len(which) <= _VERSION_DIGITS and int(which) > 0:
             return ModelRef(name, version=int(which))
         return ModelRef(name, alias=check_alias(which))
 

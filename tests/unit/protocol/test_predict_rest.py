@@ -58,6 +58,7 @@ def test_addresses(path: str, ref: ModelRef) -> None:
         ("POST", "/predict/a/b", InvalidRequest),
         ("POST", "/predict/m:", InvalidRequest),
         ("POST", "/predict/m:0", InvalidRequest),
+        ("POST", "/predict/m:" + "9" * 5000, InvalidRequest),
         ("POST", "/predict/\ud800", InvalidRequest),
         ("GET", "/predict/m", MethodNotAllowed),
     ],
