@@ -150,6 +150,16 @@ async def test_the_access_log(small_models: Any, stack: Any, caplog: pytest.LogC
     assert record.took_ms >= 0
 
 
+async def test_a_request_cannot_write_lines_into_the_log(
+    small_models: Any, stack: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = stack(small_models, access_log=True)
+    caplog.set_level("INFO", "portside.access")
+    await parts.application.handle(request("GET", "/a\n12:00:00.000 INFO forged\x1b[31m"))
+    (record,) = [r for r in caplog.records if r.name == "portside.access"]
+    assert record.getMessage() == "GET /a?12:00:00.000 INFO forged?[31m 404"
+
+
 # -- ASGI ------------------------------------------------------------------------------------------------------------
 
 

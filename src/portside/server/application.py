@@ -138,13 +138,16 @@ def _broken(request: HttpRequest) -> PortsideError:
     """Logs what must not have happened, under an identifier that the client is told."""
     request_id = secrets.token_hex(8)
     _log.exception(
-        "a request broke the server's code: %s %s", request.method, request.path[:200], extra={"request_id": request_id}
+        "a request broke the server's code: %s %s",
+        request.method,
+        shown(request.path),
+        extra={"request_id": request_id},
     )
     return PortsideError(f"the server failed to answer; its log says why: quote {request_id} to the operator")
 
 
 def _note(request: HttpRequest, reply: HttpReply, took_s: float) -> None:
     _access.info(
-        "%s %s %d", request.method, request.path[:200], reply.status,
+        "%s %s %d", request.method, shown(request.path), reply.status,
         extra={"status": reply.status, "bytes": len(reply.body), "took_ms": round(took_s * 1e3, 3)},
     )  # fmt: skip
