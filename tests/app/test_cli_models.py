@@ -104,6 +104,19 @@ def test_gc_keeps_what_is_asked_for(portside: Portside, repository: Path) -> Non
     assert [(r["model"], r["version"]) for r in rows] == [("colour", 1), ("mlp", 2)]
 
 
+def test_check_finds_a_damaged_record(portside: Portside, repository: Path) -> None:
+    record = repository / "mlp" / "1" / "manifest.json"
+    record.chmod(0o644)
+    record.write_text("{")
+    for which in ((), ("mlp",), ("mlp:1",)):
+        found = portside("models", "check", *which, "--repository", repository, "--json")
+        assert found.code == 7, found.err
+        assert found.json()["versions"]["mlp:1"]
+    assert portside("models", "check", "mlp:2", "--repository", repository).code == 0
+    assert portside("models", "check", "mlp:9", "--repository", repository).code == 3
+    assert portside("models", "check", "nothing", "--repository", repository).code == 3
+
+
 def test_check_finds_a_changed_file(portside: Portside, repository: Path) -> None:
     assert portside("models", "check", "--repository", repository).code == 0
     graph = next((repository / "mlp" / "1").glob("*.onnx"))

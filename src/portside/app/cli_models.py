@@ -140,12 +140,11 @@ def gc(keep: int | None, min_age: float, repository: Path, *, as_json: bool) -> 
 def check(model: str | None, repository: Path, *, as_json: bool) -> int:
     """Digest every file again and compare with the manifests: of one MODEL[:VERSION], or of all."""
     store = LocalRepository(repository)
-    if model is None:
-        wanted = [(s.name, v) for s in map(store.state, store.models()) for v in s.versions]
-    else:
+    wanted = store.stored()
+    if model is not None:
         ref = ModelRef.parse(model)
-        plain = ref.version is None and ref.alias is None
-        wanted = [(ref.name, v) for v in store.state(ref.name).versions] if plain else [resolve(store, ref)]
+        version = ref.version if ref.alias is None else resolve(store, ref)[1]
+        wanted = [(n, v) for n, v in wanted if n == ref.name and version in {None, v}] or [resolve(store, ref)]
     found = {f"{name}:{version}": list(store.check(name, version)) for name, version in wanted}
     if as_json:
         print_json({"versions": found})

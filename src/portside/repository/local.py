@@ -69,6 +69,14 @@ class LocalRepository:
         """What is published under a name. Raises ModelNotFound, InvalidRequest, RepositoryFailed."""
         return self._reader.state(name)
 
+    def stored(self) -> Sequence[tuple[str, int]]:
+        """Every version there is, by name and number; also those whose record is damaged, which nothing else lists.
+
+        Raises:
+            RepositoryFailed: the store cannot be read.
+        """
+        return [(name, version) for name in self._reader.model_names() for version in self._reader.stored(name)]
+
     def manifest(self, name: str, version: int) -> Manifest:
         """One version's record. Raises ModelNotFound, VersionNotFound, CorruptArtifact."""
         return self._reader.manifest(name, version)

@@ -60,6 +60,17 @@ class Reader:
             raise no_model(name)
         return ModelState(name, versions, names.aliases, names.pin)
 
+    def stored(self, name: str) -> Sequence[int]:
+        """Numbers of the versions in a model's folder, ascending; those that are damaged, and so not listed, too.
+
+        Raises:
+            ModelNotFound, InvalidRequest, RepositoryFailed: as everywhere.
+        """
+        folder = self.model_folder(name)
+        with storing(f"read the model {name!r}"):
+            found = (version for entry in entries(folder) if (version := layout.version_of(entry)) is not None)
+            return sorted(v for v in found if self._has_record(folder / str(v)))
+
     def manifest(self, name: str, version: int) -> Manifest:
         """One version's record. Raises ModelNotFound, VersionNotFound, CorruptArtifact, RepositoryFailed."""
         folder = self.version_folder(name, version)
@@ -85,10 +96,8 @@ class Reader:
         with storing(f"read {name}:{version}"):
             if 0 < version < _END_OF_VERSIONS:
                 folder = model / str(version)
-                # it may be deleted between the two looks
-                with suppress(FileNotFoundError):
-                    if self.stays_inside(folder) and layout.MANIFEST in entries(folder):
-                        return folder
+                if self._has_record(folder):
+                    return folder
             self.state(name)
             raise no_version(name, version)
 
@@ -113,6 +122,12 @@ class Reader:
             version = layout.version_of(entry)
             if version is not None and self._is_version(folder / entry):
                 yield version
+
+    def _has_record(self, folder: Path) -> bool:
+        # it may be deleted between the two looks
+        with suppress(FileNotFoundError):
+            return self.stays_inside(folder) and layout.MANIFEST in entries(folder)
+        return False
 
     def _is_version(self, folder: Path) -> bool:
         try:
