@@ -123,6 +123,23 @@ def test_predict_reads_lines_and_survives_bad_ones(portside: Portside, published
     assert answers[3]["outputs"]["y"][0] == pytest.approx(answers[0]["outputs"]["y"][0])
 
 
+def test_predict_survives_what_python_itself_cannot_take(portside: Portside, published: Path) -> None:
+    lines = ['{"self": 1}', '{"x": [[1, 2, 3, 1%s]]}' % ("0" * 400), '{"x": [[1, 2, 3, %s]]}' % ("9" * 5000),
+             '{"x": ' + "[" * 100_000, "a\0b", "a\0b.json", '{"x": [[1, 2, 3, 4]]}']  # fmt: skip
+    said = portside("predict", "mlp:1", "--repository", published, "--json", stdin="\n".join(lines))
+    assert said.code == 2, said.err
+    answers = [json.loads(line) for line in said.out.splitlines()]
+    assert ["error" in a for a in answers] == [True] * 6 + [False]
+    assert "unexpected input 'self'" in answers[0]["error"]["message"]
+
+
+@pytest.mark.parametrize("option", ["--max-body", "--max-pixels", "--poll", "--drain"])
+def test_serve_refuses_settings_that_cannot_work(portside: Portside, tmp_path: Path, option: str) -> None:
+    said = portside("serve", "--repository", tmp_path, "--port", 0, option, "-1", timeout_s=20)
+    assert said.code == 2
+    assert option in said.err
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [

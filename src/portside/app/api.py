@@ -105,14 +105,14 @@ class Model:
         """
         return self._execution.run(self._session, inputs, self.manifest.signature.check(inputs))
 
-    def __call__(self, **inputs: Any) -> dict[str, Array]:  # noqa: ANN401 -- anything numpy makes an array of
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:  # noqa: ANN401 -- anything numpy makes an array of
         """Like :meth:`run`; anything numpy can turn into an array of the declared type is taken."""
         arrays = {}
         for name, value in inputs.items():
             spec = self.manifest.signature.input(name)
             try:
                 arrays[name] = np.asarray(value, spec.dtype.numpy)
-            except (TypeError, ValueError) as e:
+            except (TypeError, ValueError, OverflowError) as e:
                 raise InvalidTensor(f"input '{name}' cannot be made {spec}: {e}") from e
         return self.run(arrays)
 
@@ -163,5 +163,6 @@ def _bytes_of(picture: Picture) -> bytes:
         return picture
     try:
         return Path(picture).read_bytes()
-    except OSError as e:
-        raise InvalidRequest(f"{Path(picture).name} cannot be read: {e.strerror}") from e
+    except (OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) else e
+        raise InvalidRequest(f"{Path(picture).name!r} cannot be read: {why}") from e

@@ -25,6 +25,7 @@ from portside.protocol.base import Limits
 @click.option("--only", multiple=True, metavar="NAME", help="Serve only this model; repeat for more.")
 @click.option(
     "--poll",
+    type=click.FloatRange(0),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -32,14 +33,19 @@ from portside.protocol.base import Limits
 )
 @click.option(
     "--drain",
+    type=click.FloatRange(0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
     help="How long requests in flight may take after SIGTERM.",
 )
 @click.option("--cores", type=click.IntRange(1), help="Cores to use (default: all this process may).")
-@click.option("--max-body", default=64, show_default=True, metavar="MB", help="Longest request body.")
-@click.option("--max-pixels", default=64, show_default=True, metavar="MEGAPIXELS", help="Largest picture.")
+@click.option(
+    "--max-body", type=click.IntRange(1), default=64, show_default=True, metavar="MB", help="Longest request body."
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=64, show_default=True, metavar="MEGAPIXELS", help="Largest picture."
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -126,7 +132,7 @@ def _answer(loaded: Any, text: str, top_k: int | None) -> dict[str, Any]:
     if path.suffix == ".json":
         try:
             return {"outputs": _tensors(loaded, path.read_text("utf-8"))}
-        except (OSError, UnicodeDecodeError) as e:
+        except (OSError, ValueError) as e:
             raise InvalidRequest(f"{text} cannot be read: {e}") from e
     prediction = loaded.predict(path, top_k)[0]
     if prediction.classes:
@@ -137,8 +143,8 @@ def _answer(loaded: Any, text: str, top_k: int | None) -> dict[str, Any]:
 def _tensors(loaded: Any, text: str) -> dict[str, np.ndarray[Any, Any]]:
     try:
         given = json.loads(text)
-    except json.JSONDecodeError as e:
-        raise InvalidRequest(f"not JSON: {e}") from e
+    except (ValueError, RecursionError) as e:
+        raise InvalidRequest(f"not JSON that can be read: {e}") from e
     if not isinstance(given, dict):
         raise InvalidRequest('expected a JSON object of tensors by input name, e.g. {"x": [[1, 2]]}')
     outputs: dict[str, np.ndarray[Any, Any]] = loaded(**given)
