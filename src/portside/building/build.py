@@ -28,8 +28,9 @@ from portside.building.workspace import (
     write,
 )
 from portside.convert.detect import detect
+from portside.convert.digest import external_weights
 from portside.engine.host import available_cores, describe_host
-from portside.errors import RepositoryFailed, VerificationFailed
+from portside.errors import InvalidSettings, RepositoryFailed, VerificationFailed
 from portside.model.evidence import Verdict
 from portside.model.manifest import Manifest, encode
 from portside.model.processing import Processing
@@ -161,11 +162,20 @@ def _digests(recipe: Recipe) -> dict[str, str]:
         found = {"source": digest_module(source.location.partition(":")[0], import_paths())}
     else:
         found = {"source": digest_path(Path(source.location), "the source")}
+        for each in _external_weights(Path(source.location)):
+            found[f"source's {each}"] = digest_path(each, "the weights beside the source")
     if source.checkpoint is not None:
         found["checkpoint"] = digest_path(Path(source.checkpoint), "the checkpoint")
     if recipe.samples is not None:
         found["samples"] = digest_path(Path(recipe.samples), "the samples", _SAMPLES_BYTES)
     return found
+
+
+def _external_weights(path: Path) -> tuple[Path, ...]:
+    try:
+        return external_weights(path) if path.is_file() else ()
+    except OSError as e:
+        raise InvalidSettings(f"{str(path)!r}, given as the source, cannot be read: {e.strerror}", detail=str(e)) from e
 
 
 def _digest(value: msgspec.Struct) -> str:

@@ -147,3 +147,17 @@ def test_a_workspace_in_use_is_left_alone(
     with Workspace(tmp_path / "ws").hold(), pytest.raises(Conflict):
         build(recipe, tools, repository, shown, tmp_path / "ws")
     assert shown.calls == []
+
+
+def test_other_weights_beside_the_graph_are_converted_again(
+    recipe: Recipe, tools: Toolbox, repository: LocalRepository, tmp_path: Path, shown: Any
+) -> None:
+    prepare(tmp_path, Verdict.PASS)
+    # how a graph names the file with its weights
+    Path(recipe.source.location).write_bytes(b"\x08\x0a\x12\x05other:\x00\n\x08location\x12\x04net.")
+    weights = tmp_path / "net."
+    weights.write_bytes(b"1")
+    build(recipe, tools, repository, shown, tmp_path / "ws")
+    assert build(recipe, tools, repository, shown, tmp_path / "ws").steps[0].cached
+    weights.write_bytes(b"2")
+    assert not build(recipe, tools, repository, shown, tmp_path / "ws").steps[0].cached
