@@ -18,9 +18,10 @@ import msgspec
 
 from portside.server.address import bind, url
 from portside.server.application import Application
+from portside.server.descriptors import affordable, raise_allowance
 from portside.server.http import HttpConnection
 from portside.server.listener import Listener
-from portside.server.options import ServerOptions
+from portside.server.options import ListenerOptions, ServerOptions
 from portside.serving.manager import Manager
 
 _HURRIED_S = 1.0
@@ -66,8 +67,7 @@ async def serve(
     stop = Stop() if stop is None else stop
     loop = asyncio.get_running_loop()
     sockets = bind(options.host, options.port, options.backlog)
-    limits = msgspec.structs.replace(options.listener, body_bytes=application.limits.body_bytes)
-    listener = Listener(application.handle, application.meter, limits)
+    listener = Listener(application.handle, application.meter, _bounds(application, options.listener))
     listener.start(loop)
     servers = [await loop.create_server(lambda: HttpConnection(listener), sock=s) for s in sockets]
     address = url(sockets[0])
@@ -81,6 +81,15 @@ async def serve(
                     await stop.asked.wait()
         finally:
             await _shut_down(application, manager, listener, servers, (options, stop))
+
+
+def _bounds(application: Application, wanted: ListenerOptions) -> ListenerOptions:
+    """What the listener is told; only a process that is ours is given more descriptors."""
+    if threading.current_thread() is threading.main_thread():
+        raise_allowance(wanted.connections)
+    return msgspec.structs.replace(
+        wanted, body_bytes=application.limits.body_bytes, connections=affordable(wanted.connections)
+    )
 
 
 async def _shut_down(
