@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from portside.building.steps import Answer, Context, Job, Step, StepName
 from portside.building.toolbox import Toolbox
 from portside.building.tune_step import TUNE
 from portside.building.workspace import FILES, write
+from portside.model.artifact import ArtifactFile, file_entry
 from portside.model.manifest import encode
 from portside.observe.null import NullProgress
 from portside.observe.ports import Progress
@@ -101,9 +103,25 @@ def _answer(job: Job, context: Context) -> Answer:
     step = STEPS[job.step]
     try:
         output = step.run(msgspec.json.decode(job.input, type=step.input), context)
-        return Answer(output=msgspec.Raw(encode(output)))
+        return Answer(output=msgspec.Raw(encode(output)), code=users_code())
     except Exception as e:  # noqa: BLE001 -- whatever happens in a step has to reach the parent as data
         return Answer(failure=describe(e, job.step.value, step.failure))
+
+
+def users_code() -> tuple[ArtifactFile, ...]:
+    """The modules that this process has imported from neither an installed package nor Python itself, nor from here.
+
+    They decide what a network named by import path computes, wherever it gathers its parts from.
+    """
+    known = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    known.add(Path(__file__).resolve().parents[1])
+    found = set()
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        path = Path(file).resolve() if isinstance(file, str) else None
+        if path is not None and path.is_file() and known.isdisjoint(path.parents):
+            found.add(path.relative_to("/").as_posix())
+    return tuple(file_entry(Path("/"), name) for name in sorted(found))
 
 
 class PipeProgress:

@@ -42,6 +42,7 @@ class Done(msgspec.Struct, frozen=True):
         files: what it made, with digests.
         phases: what a person was shown.
         duration_s: how long it took, seconds.
+        code: the user's modules that it imported, with digests; paths relative to ``/``.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Done(msgspec.Struct, frozen=True):
     files: tuple[ArtifactFile, ...]
     phases: tuple[Phase, ...]
     duration_s: float
+    code: tuple[ArtifactFile, ...] = ()
 
 
 class StepRecord(msgspec.Struct, frozen=True):
@@ -114,14 +116,15 @@ class Line:
         write(folder / REPRODUCE, _script(step.name, self._command).encode())
         started = time.monotonic()
         phases = run_child(self._command, folder, limit_s, self._progress, step.failure)
-        output = _output(step, folder)
-        done = Done(key, output, entries(folder / FILES), phases, round(time.monotonic() - started, 3))
+        answer = _answer(step, folder)
+        took_s = round(time.monotonic() - started, 3)
+        done = Done(key, answer.output, entries(folder / FILES), phases, took_s, answer.code)
         write(folder / DONE, encode(done))
         return done
 
 
-def _output(step: Step[I, O], folder: Path) -> msgspec.Raw:
-    """The output that the child left, checked to be one. Raises what the child raised."""
+def _answer(step: Step[I, O], folder: Path) -> Answer:
+    """The answer that the child left, checked to be one. Raises what the child raised."""
     try:
         answer = msgspec.json.decode((folder / OUTPUT).read_bytes(), type=Answer)
         if answer.failure is None:
@@ -132,7 +135,7 @@ def _output(step: Step[I, O], folder: Path) -> msgspec.Raw:
         ) from e
     if answer.failure is not None:
         raise _with_hint(revive(answer.failure), folder)
-    return answer.output
+    return answer
 
 
 def _with_hint(error: PortsideError, folder: Path) -> PortsideError:
@@ -147,7 +150,8 @@ def finished(folder: Path, key: str) -> Done | None:
         done = msgspec.json.decode((folder / DONE).read_bytes(), type=Done)
     except (OSError, msgspec.MsgspecError):
         return None
-    return done if done.key == key and unchanged(folder / FILES, done.files) else None
+    same = done.key == key and unchanged(folder / FILES, done.files) and unchanged(Path("/"), done.code)
+    return done if same else None
 
 
 def step_key(name: StepName, given: msgspec.Struct, depends: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from portside.building.failure import Failure
 from portside.building.toolbox import Toolbox
 from portside.building.workspace import FILES
 from portside.errors import PortsideError
+from portside.model.artifact import ArtifactFile
 from portside.observe.ports import Progress
 
 I = TypeVar("I", bound=msgspec.Struct)  # noqa: E741 -- input, beside output
@@ -87,7 +88,14 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What ``output.json`` holds: one of the two; the other is left out (the output is empty then)."""
+    """What ``output.json`` holds: output or failure; the other is left out (the output is empty then).
+
+    Attributes:
+        output: what the step gives, as JSON.
+        failure: what stopped it.
+        code: the user's modules that it imported, with digests; paths relative to ``/``.
+    """
 
     output: msgspec.Raw = msgspec.Raw(b"")
     failure: Failure | None = None
+    code: tuple[ArtifactFile, ...] = ()

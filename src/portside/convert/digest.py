@@ -12,7 +12,6 @@ from pathlib import Path
 from portside.errors import SourceNotRecognised
 from portside.model.source import Source
 
-
 _LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x1f])")
 """How ONNX says where weights lie outside its file: an entry with that key, then the length of the value."""
 

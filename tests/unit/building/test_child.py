@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portside.building.child import STEPS, TEMPORARY, PipeProgress, own_temporary_files, run_step
+from portside.building.child import STEPS, TEMPORARY, PipeProgress, own_temporary_files, run_step, users_code
 from portside.building.convert_step import ConvertInput
 from portside.building.isolate import ProgressCall
 from portside.building.steps import Answer, Job, StepName
@@ -118,3 +119,20 @@ def test_temporary_files_of_a_step_lie_with_it_and_go(tmp_path: Path) -> None:
         assert list((tmp_path / TEMPORARY).iterdir()) == [Path(file.name)]
     assert not (tmp_path / TEMPORARY).exists()
     assert tempfile.gettempdir() == usual
+
+
+def test_code_of_the_user_is_what_is_neither_installed_nor_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = tmp_path / "no_init_here"
+    parts.mkdir()
+    (parts / "blocks_of_a_user.py").write_text("SIZE = 1")
+    (tmp_path / "net_of_a_user.py").write_text("from no_init_here.blocks_of_a_user import SIZE")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = {entry.path for entry in users_code()}
+    importlib.import_module("net_of_a_user")
+    found = {f"/{entry.path}" for entry in users_code() if entry.path not in before}
+    assert found == {str(tmp_path / "net_of_a_user.py"), str(parts / "blocks_of_a_user.py")}
+    assert not any(
+        "/portside/" in path or path.endswith(("/json/__init__.py", "/msgspec/__init__.py")) for path in before
+    )

@@ -13,6 +13,7 @@ from portside.building.line import Line, step_key
 from portside.building.steps import Context, Step, StepName
 from portside.building.workspace import Workspace
 from portside.errors import ConversionFailed, InvalidSettings, OptimizationFailed
+from portside.model.artifact import file_entry
 from portside.observe.null import NullProgress
 
 Program = Callable[[str], tuple[str, ...]]
@@ -85,6 +86,24 @@ def test_whatever_changes_makes_it_run_again(program: Program, tmp_path: Path, c
     else:
         (folder / "done.json").unlink()
     assert line(tmp_path, command).run(FIRST, given, depends, 60) == Made(len(given.text))
+    assert runs(tmp_path) == ["convert", "convert"]
+
+
+def test_a_module_that_was_imported_and_changed_makes_it_run_again(program: Program, tmp_path: Path) -> None:
+    module = tmp_path / "blocks.py"
+    module.write_text("SIZE = 1")
+    entry = msgspec.json.encode([file_entry(Path("/"), module.relative_to("/").as_posix())]).decode()
+    command = program(
+        WORK
+        + f"""
+(folder / "output.json").write_text(json.dumps({{"output": {{"length": 3}}, "code": json.loads({entry!r})}}))
+"""
+    )
+    for _ in range(2):
+        line(tmp_path, command).run(FIRST, Given("abc"), {}, 60)
+    assert runs(tmp_path) == ["convert"]
+    module.write_text("SIZE = 2")
+    line(tmp_path, command).run(FIRST, Given("abc"), {}, 60)
     assert runs(tmp_path) == ["convert", "convert"]
 
 
