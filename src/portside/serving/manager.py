@@ -199,6 +199,8 @@ class Manager:
                 )  # fmt: skip
         if self._required is None:
             self._required = self._options.only or frozenset(states)
+            for name in sorted(self._required - frozenset(states)):
+                log.warning("model %s is not published: not ready until it is", name, extra={"model": name})
         self._act()
 
     # Acting.

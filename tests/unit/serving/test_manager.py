@@ -207,7 +207,7 @@ async def test_without_polling_it_looks_once(world: World) -> None:
     assert await ask(manager) == (1, 1)
 
 
-async def test_only_some_models(world: World) -> None:
+async def test_only_some_models(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.publish("one")
     world.publish("two")
     manager = world.manager(only=frozenset({"two"}))
@@ -218,6 +218,7 @@ async def test_only_some_models(world: World) -> None:
         await ask(manager, "one")
     missing = world.manager(only=frozenset({"three"}))
     await missing.start()
+    assert "model three is not published" in caplog.text
     assert not missing.ready(), "a model that was asked for by name is missed"
     world.publish("three")
     await until(missing, missing.ready)
