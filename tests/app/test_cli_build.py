@@ -85,6 +85,8 @@ def test_an_unknown_source_is_explained(
         (["--image", "big"], "HEIGHTxWIDTH"),
         (["--image", "32x32", "--mean", "1,2"], "1 or 3 numbers"),
         (["--image", "32x32", "--std", "0"], "zero"),
+        (["--preset", "imagenet", "--mean", "1"], "--mean, --preset without --image"),
+        (["--processing", __file__, "--image", "32x32", "--top-k", "3"], "--processing excludes --image, --top-k"),
         (["--input", "x=float33[1]"], "float33"),
         (["--args", "{"], "JSON"),
         (["--samples", "/nowhere/at/all"], "samples"),

@@ -159,12 +159,30 @@ def make_processing(given: dict[str, Any]) -> Processing:
     Raises:
         InvalidSettings: a value does not fit, or the file is not a declaration.
     """
+    refuse_ignored(given)
     if given["processing_file"] is not None:
         try:
             return msgspec.json.decode(given["processing_file"].read_bytes(), type=Processing)
         except msgspec.MsgspecError as e:
             raise InvalidSettings(f"--processing is not a declaration: {e}") from e
     return Processing(image=_image(given), classification=_classification(given))
+
+
+_OF_PICTURES = ("fit", "resize", "crop_fraction", "interpolation", "scale", "mean", "std", "colour", "layout")
+_OF_ANSWERS = ("labels", "top_k", "activation")
+
+
+def refuse_ignored(given: dict[str, Any]) -> None:
+    """Refuses options that would have no effect: who gives them counts on it. Raises InvalidSettings."""
+    pictures = [f"--{name.replace('_', '-')}" for name in _OF_PICTURES if given[name] is not None]
+    pictures += ["--preset"] if given["preset"] != "raw" else []
+    if given["processing_file"] is not None:
+        others = ["--image"] if given["image"] is not None else []
+        others += pictures + [f"--{name.replace('_', '-')}" for name in _OF_ANSWERS if given[name] is not None]
+        if others:
+            raise InvalidSettings(f"--processing excludes {', '.join(others)}: change the file, or leave it out")
+    elif given["image"] is None and pictures:
+        raise InvalidSettings(f"{', '.join(pictures)} without --image: give the size of the pictures too, --image HxW")
 
 
 def _image(given: dict[str, Any]) -> ImageInput | None:
