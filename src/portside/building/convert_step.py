@@ -13,9 +13,9 @@ from portside.building.samples import Samples, read_samples
 from portside.building.steps import Context, Step, StepName
 from portside.convert.base import Reference
 from portside.convert.detect import detect
-from portside.errors import ConversionFailed
+from portside.errors import ConversionFailed, InvalidSettings
 from portside.model.evidence import CaseKind
-from portside.model.processing import Processing
+from portside.model.processing import Activation, Processing
 from portside.model.source import Converted, Source
 from portside.model.tensors import Array
 from portside.observe.ports import Progress
@@ -27,6 +27,8 @@ GRAPH = "graph"
 """Folder of the converted graph, among the step's files."""
 RAW = "raw"
 """Folder of some picture files as the user gave them, likewise."""
+_ONE = 1e-3
+"""How far from 1 a sum of rounded probabilities may be."""
 
 
 class ConvertInput(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ def convert(given: ConvertInput, context: Context) -> ConvertOutput:
     progress.advance(note=reference.framework)
     noise = _noise(cases, reference, given.cores)
     cases, refused = _golden(cases, reference, progress)
+    _refuse_second_softmax(processing, cases)
     save_cases(context.files / CASES, cases)
     _save_raw(context.files / RAW, samples.raw)
     progress.finish(f"{reference.framework} -> ONNX opset {converted.opset}, {samples.rows or 'no'} real samples")
@@ -123,6 +126,24 @@ def _golden(cases: Sequence[Case], reference: Reference, progress: Progress) -> 
             refused.append(case.name)
         progress.advance(note=case.name)
     return answered, tuple(refused)
+
+
+def _refuse_second_softmax(processing: Processing, cases: Sequence[Case]) -> None:
+    """Refuses a softmax over scores that are one already: every answer would be nearly uniform, and no check sees it.
+
+    Raises:
+        InvalidSettings: that is what is declared.
+    """
+    classes = processing.classification
+    if classes is None or classes.activation is not Activation.SOFTMAX:
+        return
+    real = [case.expected[classes.output] for case in cases if case.kind is CaseKind.REAL and case.expected is not None]
+    scores = [array.reshape(len(array), -1).astype(np.float64) for array in real]
+    if scores and all(a.shape[1] > 1 and (a >= 0).all() and (np.abs(a.sum(axis=1) - 1) < _ONE).all() for a in scores):
+        raise InvalidSettings(
+            f"the output '{classes.output}' already adds up to 1 in every row, and a softmax over it is declared, which "
+            "would make all scores nearly equal: declare the activation 'none' (--activation none)"
+        )
 
 
 def _noise(cases: Sequence[Case], reference: Reference, cores: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from portside.convert.base import Recognised, Reference
 from portside.convert.onnx2onnx import Onnx2Onnx
 from portside.errors import ConversionFailed, InvalidSettings, SourceNotRecognised
 from portside.model.evidence import CaseKind
-from portside.model.processing import Classification, ImageInput, Processing
+from portside.model.processing import Activation, Classification, ImageInput, Processing
 from portside.model.source import Converted, Source
 from portside.model.tensors import Array
 from portside.verify.cases import Case, load_cases
@@ -115,6 +115,24 @@ def test_pictures_are_kept_as_they_came_and_as_pixels(picture_net: str, context:
     for case in cases_of(context):
         assert case.pixels is not None
         assert case.inputs["x"].shape == (len(case.pixels), 3, 8, 6)
+
+
+@pytest.fixture
+def certain(tmp_path: Path) -> str:
+    """A network that ends in a softmax."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["y"], axis=-1)]
+    weight = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+    return save(tmp_path / "certain.onnx", ["batch", 4], nodes, weight, ["batch", 3])
+
+
+def test_a_softmax_over_a_softmax_is_refused(certain: str, dense: str, context: Context, tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x=np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+    declared = Processing(None, Classification(""))
+    with pytest.raises(InvalidSettings, match="'y' already adds up to 1 in every row"):
+        convert(ask(certain, tmp_path / "rows.npz", declared), context)
+    convert(ask(dense, tmp_path / "rows.npz", declared), context)
+    plain = Processing(None, Classification("", activation=Activation.NONE))
+    convert(ask(certain, tmp_path / "rows.npz", plain), context)
 
 
 class Picky:
