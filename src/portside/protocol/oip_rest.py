@@ -32,6 +32,7 @@ from portside.protocol.status import error_headers, http_status
 HEADER_LENGTH = b"inference-header-content-length"
 """Says how many bytes of a body are JSON; tensors as bytes follow."""
 
+_UNKNOWN = "Request for unknown model:"
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?")
 
 
@@ -184,8 +185,8 @@ def encode(response: InferResponse, wish: Wish) -> HttpReply:
 def encode_error(error: PortsideError, ref: ModelRef | None = None) -> HttpReply:
     """Writes an error; ``ref`` is what was asked for, where an address was read."""
     message = error.message
-    if ref is not None and isinstance(error, ModelNotFound):
-        message = f"Request for unknown model: '{ref.name}' is not found. {message}"
+    if ref is not None and isinstance(error, ModelNotFound) and not message.startswith(_UNKNOWN):
+        message = f"{_UNKNOWN} '{ref.name}' is not found. {message}"
     body = jsontext.dumps({"error": jsontext.printable(message)})
     return HttpReply(http_status(error.code), body, headers=error_headers(error))
 

@@ -124,7 +124,7 @@ class Manager:
             model = self._models.get(name)
             found = [] if model is None else list(model.statuses())
             if not found:
-                raise unknown_model(name)
+                raise unknown_model(name, (m.name for m in self._models.values() if m.visible))
             return found
         return [status for key in sorted(self._models) for status in self._models[key].statuses()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -11,6 +11,7 @@ from portside.model.ref import ModelRef
 from portside.serving.servable import Servable
 
 _SHOWN = 128
+_LISTED = 10
 _STARTING = "the server is starting and has not read its repository yet: try again in a moment"
 _CLOSING = "the server is shutting down: try another one, or again later"
 
@@ -76,13 +77,15 @@ class Router:
         return found
 
     def _unknown(self, ref: ModelRef) -> PortsideError:
-        return unknown_model(ref.name) if self._absent is None else Unavailable(self._absent)
+        return unknown_model(ref.name, self._routes) if self._absent is None else Unavailable(self._absent)
 
 
-def unknown_model(name: str) -> ModelNotFound:
-    """The error for a name that is not served."""
+def unknown_model(name: str, served: Iterable[str]) -> ModelNotFound:
+    """The error for a name that is not among those that are served."""
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
-    return ModelNotFound(f"Request for unknown model: '{shown}' is not found")
+    known = sorted(served)
+    names = ", ".join(f"'{n}'" for n in known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
+    return ModelNotFound(f"Request for unknown model: '{shown}' is not found; served are: {names or 'none'}")
 
 
 def missing(ref: ModelRef, route: Route) -> PortsideError:

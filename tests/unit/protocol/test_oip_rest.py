@@ -332,6 +332,8 @@ def test_pictures_pass_where_numbers_are_expected(world: Any) -> None:
     [
         (ModelNotFound("There is only 'n'."), ModelRef("m"), 404,
          "Request for unknown model: 'm' is not found. There is only 'n'."),
+        (ModelNotFound("Request for unknown model: 'm' is not found; served are: 'n'"), ModelRef("m"), 404,
+         "Request for unknown model: 'm' is not found; served are: 'n'"),
         (InvalidTensor("no"), ModelRef("m"), 400, "no"),
         (PortsideError("a\ud800", detail="/secret"), None, 500, "a\\ud800"),
     ],

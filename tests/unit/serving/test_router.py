@@ -32,11 +32,17 @@ async def test_resolves_current_version_and_alias(make: SimpleNamespace) -> None
 def test_an_unknown_model_is_named_and_cut() -> None:
     router = Router()
     router.swap({})
-    with pytest.raises(ModelNotFound, match="Request for unknown model: 'x' is not found"):
+    with pytest.raises(ModelNotFound, match=r"Request for unknown model: 'x' is not found; served are: none$"):
         router.resolve(ModelRef("x"))
     with pytest.raises(ModelNotFound) as caught:
         router.resolve(ModelRef("x" * 10_000))
     assert len(caught.value.message) < 300
+    router.swap({f"m{i}": Route() for i in range(10)})
+    with pytest.raises(ModelNotFound, match=r"served are: 'm0', 'm1', .*'m9'$"):
+        router.resolve(ModelRef("x"))
+    router.swap({f"m{i:02}": Route() for i in range(11)})
+    with pytest.raises(ModelNotFound, match=r"served are: 'm00', .*'m09', …$"):
+        router.resolve(ModelRef("x"))
 
 
 def test_an_alias_of_a_version_that_is_gone() -> None:
