@@ -141,8 +141,8 @@ def _refuse_second_softmax(processing: Processing, cases: Sequence[Case]) -> Non
     scores = [array.reshape(len(array), -1).astype(np.float64) for array in real]
     if scores and all(a.shape[1] > 1 and (a >= 0).all() and (np.abs(a.sum(axis=1) - 1) < _ONE).all() for a in scores):
         raise InvalidSettings(
-            f"the output '{classes.output}' already adds up to 1 in every row, and a softmax over it is declared, which "
-            "would make all scores nearly equal: declare the activation 'none' (--activation none)"
+            f"the output '{classes.output}' already adds up to 1 in every row, and a softmax over it is declared, "
+            "which would make all scores nearly equal: declare the activation 'none' (--activation none)"
         )
 
 
