@@ -23,13 +23,14 @@ from portside.app.plugins import converters
 from portside.app.wiring import Wanted, start_server
 from portside.building.recipe import Recipe
 from portside.convert.detect import detect
-from portside.errors import MissingExtra
+from portside.errors import InvalidSettings, MissingExtra
 from portside.model.config import Goal
 from portside.model.manifest import Manifest
 from portside.model.processing import Classification, Fit, ImageInput, Interpolation, Processing
 from portside.model.source import Converted, Source
 from portside.model.tensors import DType, TensorSpec
 from portside.processing import image
+from portside.server.background import ServerHandle
 
 NAME = "efficientnet-lite0"
 ASKED = ("chelsea.png", "coffee.png", "camera.png", "rocket.jpg", "motorcycle_left.png")
@@ -50,7 +51,7 @@ def run(repository: Path, host: str, port: int, *, once: bool) -> int:
     console.print()
     report(result, as_json=False)
     said = original_answers(recipe.source, result.manifest, photos)
-    with start_server(Wanted(repository, host, port)) as server:
+    with _serve(repository, host, port) as server:
         console.print(f"\n[bold]Serving[/bold]  {server.url}  (version {result.manifest.version} of {NAME})\n")
         agree = ask_all(server.url, photos, said, result.manifest)
         if once:
@@ -59,6 +60,15 @@ def run(repository: Path, host: str, port: int, *, once: bool) -> int:
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0
+
+
+def _serve(repository: Path, host: str, port: int) -> ServerHandle:
+    """Serves; on any free port if something else already listens on the wanted one."""
+    try:
+        return start_server(Wanted(repository, host, port, only=(NAME,)))
+    except InvalidSettings as e:
+        click.echo(f"{e.message}; taking another port", err=True)
+        return start_server(Wanted(repository, host, 0, only=(NAME,)))
 
 
 def make_recipe(photos: Path, samples: Path) -> Recipe:
