@@ -73,6 +73,10 @@ def test_errors_have_its_shape(live: ServerHandle) -> None:
     status, body = curl("-d", '{"instances": [1.0]}', f"{live.url}/v1/models/nobody:predict")
     assert status == 404
     assert json.loads(body)["error"].startswith("Servable not found for request: Latest(nobody)")
+    for shown in ("", "/metadata"):
+        status, body = curl(f"{live.url}/v1/models/nobody/versions/3{shown}")
+        assert status == 404
+        assert json.loads(body)["error"].startswith("Servable not found for request: Specific(nobody, 3)")
     status, body = curl("-d", '{"instances": ["a"]}', f"{live.url}/v1/models/half_plus_two:predict")
     assert status == 400
     assert list(json.loads(body)) == ["error"]

@@ -24,6 +24,7 @@ from portside.protocol import jsontext, media, predict_json
 from portside.protocol.base import HttpReply, Limits
 from portside.protocol.status import error_headers, http_status
 
+_CURLS_DEFAULT = "application/x-www-form-urlencoded"
 _PREFIX = "/predict/"
 _MAX_TOP_K = 1_000_000
 
@@ -63,8 +64,8 @@ def decode(
 
     Args:
         body: the whole body.
-        headers: names in lower case; ``content-type`` is used. Without one, a body that begins with ``{`` is JSON and
-            any other is a picture.
+        headers: names in lower case; ``content-type`` is used. Without one (or with the one that curl sends when
+            none is given), a body that begins with ``{`` is JSON and any other is a picture.
         manifest: of the model that answers.
         ref: which model.
         limits: bounds on depth, elements and pictures.
@@ -78,7 +79,9 @@ def decode(
     """
     top_k = _top_k_of_query(query) if query else None
     kind = media.read_type(headers.get(b"content-type", b""))
-    name = kind.name or ("application/json" if bytes(body[:64]).lstrip()[:1] == b"{" else "application/octet-stream")
+    name = kind.name
+    if name in {"", _CURLS_DEFAULT}:
+        name = "application/json" if bytes(body[:64]).lstrip()[:1] == b"{" else "application/octet-stream"
     if name == "application/json":
         return _decode_json(body, manifest, ref, limits, top_k)
     pictures = manifest.processing.image is not None

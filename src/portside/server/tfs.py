@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
-from portside.errors import PortsideError
+from portside.errors import NotFound, PortsideError
 from portside.model.manifest import Manifest
 from portside.model.ref import ModelRef
 from portside.protocol import tfs_documents, tfs_rest
@@ -28,7 +29,7 @@ class TfsFront:
         if route.verb is tfs_rest.Verb.PREDICT:
             return Inference(self, self, self._shared, route.ref)
         show = self._metadata if route.verb is tfs_rest.Verb.METADATA else self._status
-        return partial(show, route.ref)
+        return partial(self._shown, show, route.ref)
 
     def error(self, error: PortsideError, ref: ModelRef | None = None) -> HttpReply:
         """See the port."""
@@ -40,9 +41,16 @@ class TfsFront:
         infer, form = tfs_rest.decode(request.body, signature, ref, self._shared.limits)
         return Tensors(infer, lambda response: tfs_rest.encode(response, signature, form))
 
-    async def _status(self, ref: ModelRef, request: HttpRequest) -> HttpReply:
+    async def _shown(self, show: Callable[[ModelRef], HttpReply], ref: ModelRef, request: HttpRequest) -> HttpReply:
+        try:
+            return show(ref)
+        except NotFound as e:
+            self._shared.meter.failure(self.name, e.code.value)
+            return self.error(e, ref)
+
+    def _status(self, ref: ModelRef) -> HttpReply:
         statuses = self._shared.manager.statuses(ref.name)
         return tfs_documents.encode_status(tfs_documents.select(statuses, ref))
 
-    async def _metadata(self, ref: ModelRef, request: HttpRequest) -> HttpReply:
+    def _metadata(self, ref: ModelRef) -> HttpReply:
         return tfs_documents.encode_metadata(self._shared.dataplane.resolve(ref).manifest)

@@ -236,10 +236,17 @@ def test_an_impossible_number_of_classes(world: Any, query: bytes) -> None:
         decode(world, world.classifier(), JPEG, b"image/jpeg", query)
 
 
-@pytest.mark.parametrize("kind", [b"text/plain", b"application/x-www-form-urlencoded", b"application/xml"])
+@pytest.mark.parametrize("kind", [b"text/plain", b"text/html; charset=utf-8", b"application/xml"])
 def test_a_content_type_nobody_reads_names_those_that_are_read(world: Any, kind: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match=r"image/\*.*multipart/form-data, application/json"):
         decode(world, world.classifier(), b"x", kind)
+
+
+def test_what_curl_says_unasked_is_not_believed(world: Any) -> None:
+    kind = b"application/x-www-form-urlencoded"
+    assert decode(world, world.classifier(), JPEG, kind) == PredictRequest(world.ref, [JPEG])
+    as_json = decode(world, world.classifier(), {"image": B64}, kind)
+    assert as_json == decode(world, world.classifier(), {"image": B64})
 
 
 @pytest.mark.parametrize("kind", [b"image/jpeg", b"multipart/form-data; boundary=x", b""])
