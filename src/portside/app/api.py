@@ -47,7 +47,7 @@ Picture = bytes | str | Path
 
 
 def build(
-    source: str | Source,
+    source: str | Path | Source,
     name: str,
     *,
     samples: str | Path | None = None,
@@ -75,7 +75,7 @@ def build(
     """
     wanted = Recipe(
         name=name,
-        source=Source(source) if isinstance(source, str) else source,
+        source=source if isinstance(source, Source) else Source(str(source)),
         samples=None if samples is None else str(samples),
         processing=processing or Processing(),
         **recipe,

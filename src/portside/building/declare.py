@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from portside.errors import InvalidSettings
@@ -39,9 +41,25 @@ def _fit_image(image: ImageInput, signature: Signature) -> ImageInput:
     if not agrees or spec.dtype is not DType.FLOAT32:
         raise InvalidSettings(
             f"the declared pictures become float32[batch, {', '.join(map(str, wanted))}] ({image.layout.value}), "
-            f"but the model takes {spec}: correct the size, the colours or the layout"
+            f"but the model takes {spec}: correct the size, the colours or the layout (--image, --colour, --layout)"
         )
+    _check_numbers(image)
     return msgspec.structs.replace(image, input=spec.name, fused=False)
+
+
+def _check_numbers(image: ImageInput) -> None:
+    for name, values in (("mean", image.mean), ("std", image.std)):
+        if len(values) != image.channels:
+            raise InvalidSettings(f"{name} has {len(values)} values, but the pictures have {image.channels} channels")
+    for name, values in (("scale", (image.scale,)), ("mean", image.mean), ("std", image.std)):
+        if not all(map(math.isfinite, values)):
+            raise InvalidSettings(f"{name} is {values}: expected finite numbers")
+    if image.scale == 0 or 0 in image.std:
+        raise InvalidSettings("scale or std holds a zero: every picture would look the same, or be divided by nothing")
+    if not 0 < image.crop_fraction <= 1:
+        raise InvalidSettings(f"crop_fraction is {image.crop_fraction}, expected above 0 and at most 1")
+    if min(image.height, image.width, image.resize) < 1:
+        raise InvalidSettings(f"a side of {min(image.height, image.width, image.resize)} pixels: expected at least 1")
 
 
 def _fit_classes(classes: Classification, signature: Signature) -> Classification:

@@ -16,7 +16,7 @@ from portside.building.failure import LOOK, revive
 from portside.building.isolate import INPUT, OUTPUT, Phase, run_child, tail
 from portside.building.steps import Answer, Job, Step, StepName
 from portside.building.workspace import DONE, FILES, Workspace, entries, import_paths, unchanged, write
-from portside.errors import PortsideError
+from portside.errors import InvalidSettings, MissingExtra, PortsideError, SourceNotRecognised
 from portside.model.artifact import ArtifactFile
 from portside.model.manifest import encode
 from portside.observe.ports import Progress
@@ -139,6 +139,8 @@ def _answer(step: Step[I, O], folder: Path) -> Answer:
 
 
 def _with_hint(error: PortsideError, folder: Path) -> PortsideError:
+    if isinstance(error, InvalidSettings | MissingExtra | SourceNotRecognised):
+        return error  # running it again would say the same: it is the user's turn
     again = f"run this step again: {sys.executable} {folder / REPRODUCE}"
     error.detail = f"{error.detail}\n{again}" if error.detail else again
     return error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from portside.building.declare import fit
@@ -54,6 +56,25 @@ def test_pictures_that_fit(image: ImageInput, shape: tuple[Dim, ...]) -> None:
 def test_pictures_that_do_not_fit(image: ImageInput, shape: tuple[Dim, ...]) -> None:
     with pytest.raises(InvalidSettings, match="but the model takes x: float32"):
         fit(Processing(image), signature(shape))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"mean": (1.0,)}, "mean has 1 values"),
+        ({"std": (1.0, 1.0, 0.0)}, "zero"),
+        ({"scale": 0.0}, "zero"),
+        ({"scale": float("nan")}, "finite"),
+        ({"mean": (0.0, float("inf"), 0.0)}, "finite"),
+        ({"crop_fraction": 0.0}, "crop_fraction"),
+        ({"crop_fraction": 3.0}, "crop_fraction"),
+        ({"resize": 0}, "0 pixels"),
+    ],
+)
+def test_numbers_that_make_no_sense(wrong: dict[str, Any], said: str) -> None:
+    declared = ImageInput(input="", height=8, width=6, **wrong)
+    with pytest.raises(InvalidSettings, match=said):
+        fit(Processing(declared), signature())
 
 
 def test_pictures_for_an_integer_input_or_for_one_of_two_inputs() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from portside.building.line import Line, step_key
 from portside.building.steps import Context, Step, StepName
 from portside.building.workspace import Workspace
-from portside.errors import ConversionFailed, InvalidSettings, OptimizationFailed
+from portside.errors import ConversionFailed, InvalidSettings, OptimizationFailed, PortsideError
 from portside.model.artifact import file_entry
 from portside.observe.null import NullProgress
 
@@ -116,18 +117,22 @@ def test_a_step_depends_on_what_was_made_before_it(program: Program, tmp_path: P
     assert runs(tmp_path) == ["convert", "optimize", "convert", "optimize"]
 
 
-def test_a_failed_step_raises_what_the_child_raised_and_is_not_kept(program: Program, tmp_path: Path) -> None:
-    failing = WORK + (
-        '\n(folder / "output.json").write_text(json.dumps('
-        '{"failure": {"kind": "InvalidSettings", "message": "no input given", "detail": "why"}}))\n'
-    )
-    command = program(failing)
+@pytest.mark.parametrize(("kind", "again"), [(ConversionFailed, True), (InvalidSettings, False)])
+def test_a_failed_step_raises_what_the_child_raised_and_is_not_kept(
+    program: Program,
+    tmp_path: Path,
+    kind: type[PortsideError],
+    again: bool,  # noqa: FBT001 -- pytest passes it by name
+) -> None:
+    answer = {"failure": {"kind": kind.__name__, "message": "no input given", "detail": "why"}}
+    command = program(WORK + f'\n(folder / "output.json").write_text({json.dumps(answer)!r})\n')
     for _ in range(2):
-        with pytest.raises(InvalidSettings, match="no input given") as caught:
+        with pytest.raises(kind, match="no input given") as caught:
             line(tmp_path, command).run(FIRST, Given("abc"), {}, 60)
         assert caught.value.detail is not None
-        assert caught.value.detail.startswith("why\n")
-        assert "reproduce.py" in caught.value.detail
+        assert caught.value.detail.startswith("why")
+        # a wrong option is wrong again: only what broke is worth running again
+        assert ("reproduce.py" in caught.value.detail) == again
     assert runs(tmp_path) == ["convert", "convert"]
 
 
