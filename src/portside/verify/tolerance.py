@@ -24,6 +24,8 @@ _TOO_NOISY = 1e-2
 _SCORES_RMS = 0.10
 _VALUES_RMS = 0.02
 _SYNTHETIC = 3.0
+_WORST_ROW = 2.0
+"""How much larger than on average the relative error of one row of class scores may be."""
 _PEAK = 8.0
 _SIGMAS = 3.0
 _FLIPS = 0.05
@@ -115,12 +117,13 @@ def _reduced(rule: Rule, scale: float, noise: Noise, exact: float) -> Tolerance:
     """Reduced precision moves every element: what counts is the error's energy, and the order of class scores."""
     real = rule.kind is CaseKind.REAL
     rms = (_SCORES_RMS if rule.scores else _VALUES_RMS) * (1.0 if real else _SYNTHETIC)
+    row = rms * (_WORST_ROW if rule.scores and real else 1.0)
     return Tolerance(
         noise.floor,
-        limit=min(max(exact, _PEAK * rms * scale), _LARGEST),
+        limit=min(max(exact, _PEAK * row * scale), _LARGEST),
         margin=max(2 * exact, _SIGMAS * math.sqrt(2) * rms * scale),
         rms=rms,
-        cosine=1 - rms * rms if real else -1.0,
+        cosine=(1 - row * row / 2 if rule.scores else 1 - rms * rms) if real else -1.0,
         flips=_FLIPS if real and rule.scores else 1.0,
         unequal=max(_FLIPS, _FLOORS * noise.unequal),
     )
