@@ -262,6 +262,9 @@ class InstancePool:
             if not self._woken:
                 self._woken = True
                 self._call(self._flush)
+        # Freed before the end is told: an engine's destructor that is still at work on this thread when the
+        # interpreter ends would abort the process.
+        del instance.session
         self._call(self._ended)
 
     def _call(self, callback: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from time import monotonic
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 
 from portside.engine.base import Session
 from portside.errors import DeadlineExceeded, EngineFailed, InvalidImage, Overloaded, Unavailable
+from portside.model.tensors import Array
 from portside.serving.instance import INLINE_LIMIT_S, InstancePool
 
 
@@ -230,3 +232,23 @@ async def test_inline_work_that_turns_out_long_goes_to_the_workers(make: SimpleN
             break
     assert 1 < runs < 99, "one long run does not decide"
     assert (await pool.submit(lambda _: 1, far())).value == 1
+
+
+async def test_sessions_are_freed_before_the_end_is_told() -> None:
+    """Else an engine's destructor may still run on the worker's thread when the interpreter ends."""
+    freed: list[str] = []
+
+    class Slow:
+        input_names = output_names = ()
+
+        def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return dict(inputs)
+
+        def __del__(self) -> None:
+            threading.Event().wait(0.05)  # long enough that a premature end would be seen
+            freed.append("session")
+
+    pool = InstancePool([Slow()])
+    pool.start()
+    assert await pool.aclose(10)
+    assert freed == ["session"]
