@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,3 +93,18 @@ def run_server(wanted: Wanted) -> None:
         console.print(f"Serving {wanted.repository} at {url}", soft_wrap=True)
 
     run(serve(*assemble(wanted), on_ready=announce))
+    _leave()
+
+
+def _leave() -> None:
+    """Ends the process at once if a load is still going on somewhere.
+
+    Python cannot stop a thread inside a native library, and unwinding it while the interpreter ends aborts the process.
+    Everything of ours is closed by now, so there is nothing to unwind for.
+    """
+    others = (t for t in threading.enumerate() if t is not threading.current_thread())
+    if any(t.daemon for t in others):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
