@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 import portside
-from portside.errors import InvalidImage, InvalidRequest, InvalidTensor, ModelNotFound, VerificationFailed
+from portside.errors import (
+    AliasNotFound,
+    InvalidImage,
+    InvalidRequest,
+    InvalidTensor,
+    ModelNotFound,
+    VerificationFailed,
+)
 
 
 def test_build_publishes_and_load_answers(tabular_source: tuple[Path, Path], tmp_path: Path) -> None:
@@ -47,6 +54,8 @@ def test_load_predicts_pictures(published: Path, colour_source: tuple[Path, Path
         model.predict("missing.png")
     with pytest.raises(ModelNotFound):
         portside.load("nothing", published)
+    with pytest.raises(AliasNotFound, match="stable"):
+        portside.load("colour:stable", published)
     assert "colour:1" in repr(model)
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from portside.app.console import megabytes, print_json, print_table, table
 from portside.app.options import json_option, repository_option
-from portside.errors import Conflict, InvalidRequest, VersionNotFound
+from portside.errors import AliasNotFound, Conflict, InvalidRequest, VersionNotFound
 from portside.model.evidence import Evidence, Measurement, Verdict
 from portside.model.manifest import Manifest
 from portside.model.ref import ModelRef, check_name
@@ -165,7 +165,7 @@ def resolve(store: Repository, ref: ModelRef) -> tuple[str, int]:
     if ref.alias is not None:
         if ref.alias not in state.aliases:
             known = ", ".join(state.aliases) or "none"
-            raise VersionNotFound(f"{ref.name} has no alias {ref.alias!r}; its aliases: {known}")
+            raise AliasNotFound(f"{ref.name} has no alias {ref.alias!r}; its aliases: {known}")
         return ref.name, state.aliases[ref.alias]
     if state.current is None:
         raise VersionNotFound(f"{ref.name} has no version")

@@ -1,4 +1,4 @@
-"""The report about one version: a page for a person, and JSON for a program."""
+"""The report about one version, as a page for a person; the manifest itself is the JSON for a program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from portside.building.report_parts import (
 )
 from portside.building.report_style import STYLE
 from portside.model.evidence import CaseKind, Evidence, Measurement, OutputParity, Verdict
-from portside.model.manifest import Manifest, encode
+from portside.model.manifest import Manifest
 from portside.model.processing import ImageInput
 
 _SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
@@ -55,11 +55,6 @@ def render_html(manifest: Manifest) -> str:
         tag("footer", f"Written by Portside {manifest.provenance.portside} on {manifest.created}."),
     )
     return f"<!doctype html>\n{tag('html', head, tag('body', body), lang='en')}\n"
-
-
-def render_json(manifest: Manifest) -> bytes:
-    """The manifest as indented UTF-8 JSON."""
-    return encode(manifest)
 
 
 def _header(manifest: Manifest) -> Markup:

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from portside.building.markup import Markup, join, tag, void
-from portside.building.report import render_html, render_json
+from portside.building.report import render_html
 from portside.building.report_parts import bar, gauge, number, percent, size
 from portside.model.artifact import Artifact, ArtifactFile, Format
 from portside.model.config import EngineConfig, EngineName, Precision
 from portside.model.evidence import CaseKind, Evidence, Host, Measurement, OutputParity, SelfTest, Verdict
-from portside.model.manifest import Manifest, Provenance, decode_manifest
+from portside.model.manifest import Manifest, Provenance, decode_manifest, encode
 from portside.model.processing import Classification, ImageInput, Processing
 from portside.model.signature import Signature
 from portside.model.tensors import DType, TensorSpec
@@ -199,7 +199,7 @@ def test_a_row_that_could_not_be_timed_says_so() -> None:
 
 def test_json_is_the_manifest() -> None:
     made = manifest()
-    assert decode_manifest(render_json(made)) == made
+    assert decode_manifest(encode(made)) == made
 
 
 @pytest.mark.parametrize(
